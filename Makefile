@@ -1,0 +1,68 @@
+# rollouthost: everything a person needs is `make demo` and `make test`; see README.md.
+BUILD   ?= build
+PREFIX  ?= /usr/local
+CC      ?= gcc
+PKGS     = lua5.4 libuv sqlite3 jansson nettle
+WARN     = -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wvla -Wwrite-strings -Wmissing-prototypes -Werror
+HARDEN   = -O2 -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection -fcf-protection=full \
+           -ftrivial-auto-var-init=zero
+OPT     ?= $(HARDEN)
+CFLAGS  += -std=c11 -D_GNU_SOURCE -g $(OPT) $(WARN) -Ihost -I. -MMD -MP
+LDFLAGS += -Wl,-z,relro,-z,now $(SANITIZE)
+PKG      = $(shell pkg-config --$(1) $(2) 2>/dev/null)
+
+HOST_SRC   = $(wildcard host/main.c host/*/*.c)
+HOST_OBJ   = $(HOST_SRC:%.c=$(BUILD)/obj/%.o)
+LANG_SRC   = $(wildcard host/lang/*.lua)
+GUARD_SRC  = $(wildcard guard/*.c) host/core/mask.c host/core/buffer.c host/core/error.c
+GUARD_OBJ  = $(GUARD_SRC:%.c=$(BUILD)/guardobj/%.o)
+MODULES    = $(notdir $(patsubst %/,%,$(dir $(wildcard modules/*/*_lua.c))))
+MODULE_SO  = $(MODULES:%=$(BUILD)/modules/%.so)
+LIB_LUA    = $(patsubst modules/lib/%,$(BUILD)/modules/%,$(wildcard modules/lib/*.lua))
+
+all: check-deps $(BUILD)/rollouthost $(BUILD)/rollouthost-guardian $(MODULE_SO) $(LIB_LUA)
+
+check-deps:
+	@vendor/check
+
+$(BUILD)/rollouthost: $(HOST_OBJ)
+	$(CC) -pie -rdynamic $(LDFLAGS) -o $@ $^ $(call PKG,libs,$(PKGS)) -ldl -lm -lpthread
+
+$(BUILD)/rollouthost-guardian: $(GUARD_OBJ)
+	$(CC) -pie $(LDFLAGS) -o $@ $^
+
+$(BUILD)/obj/host/%.o: host/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SANITIZE) -fPIE $(call PKG,cflags,$(PKGS)) -c -o $@ $<
+
+# The language's Lua is embedded by lang.c: it is compiled again when any of it changes.
+$(BUILD)/obj/host/run/lang.o: $(LANG_SRC)
+
+$(BUILD)/guardobj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SANITIZE) -fPIE -c -o $@ $<
+
+# A module is every .c of its folder; module.mk beside them names its packages: PKGS_http = libcurl
+-include $(wildcard modules/*/module.mk)
+define MODULE_RULE
+$(BUILD)/modules/$(1).so: $$(patsubst %.c,$(BUILD)/modobj/%.o,$$(wildcard modules/$(1)/*.c))
+	@mkdir -p $$(@D)
+	$$(CC) -shared $$(LDFLAGS) -o $$@ $$^ $$(if $$(PKGS_$(1)),$$(call PKG,libs,$$(PKGS_$(1))))
+$(BUILD)/modobj/modules/$(1)/%.o: modules/$(1)/%.c $$(wildcard modules/$(1)/*.lua)
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS) $$(SANITIZE) -fPIC -DRH_SUGAR_FILE='"modules/$(1)/$(1).lua"' \
+	    $$(call PKG,cflags,lua5.4 libuv $$(PKGS_$(1))) -c -o $$@ $$<
+endef
+$(foreach m,$(MODULES),$(eval $(call MODULE_RULE,$(m))))
+
+$(BUILD)/modules/%.lua: modules/lib/%.lua
+	@mkdir -p $(@D)
+	cp $< $@
+
+-include mk/targets.mk
+
+clean:
+	rm -rf $(BUILD)
+
+.PHONY: all clean check-deps
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,26 @@
+/* Secrets as a type. A secret is an opaque userdata: it joins with `..` into another secret, prints as
+ * ‹secret NAME›, and only an effect's native code opens it. Every value that becomes known is added to the
+ * mask (core/mask.h), so it is hidden wherever text leaves the process. */
+#ifndef RH_CORE_SECRET_H
+#define RH_CORE_SECRET_H
+
+#include "core/error.h"
+
+#include <lua5.4/lua.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Pushes a secret with that name and value (copied, locked in memory where allowed, wiped when freed) and
+ * adds the value to the mask. Errors: shorter than 6 bytes. */
+bool rh_secret_push(lua_State *L, const char *name, const char *value, size_t size, rh_error *error);
+bool rh_secret_is(lua_State *L, int idx);
+/* The text of a string, or of an opened secret, at idx; NULL for anything else. Valid while the value at
+ * idx lives. For native code that hands it straight to its library; never log it. */
+const char *rh_secret_text(lua_State *L, int idx, size_t *size);
+/* The same, raising an argument error for other types. */
+const char *rh_check_secret_text(lua_State *L, int idx, size_t *size);
+/* Appends what may be shown of it: ‹secret NAME›, joined parts in clear where they are plain text. */
+void rh_secret_display(lua_State *L, int idx, struct rh_buffer *out);
+void rh_secret_open(lua_State *L); /* registers the metatable */
+
+#endif
