@@ -18,9 +18,10 @@ GUARD_SRC  = $(wildcard guard/*.c) host/core/mask.c host/core/buffer.c host/core
 GUARD_OBJ  = $(GUARD_SRC:%.c=$(BUILD)/guardobj/%.o)
 MODULES    = $(notdir $(patsubst %/,%,$(dir $(wildcard modules/*/*_lua.c))))
 MODULE_SO  = $(MODULES:%=$(BUILD)/modules/%.so)
+GUARDIAN   = $(if $(wildcard guard/*.c),$(BUILD)/rollouthost-guardian)
 LIB_LUA    = $(patsubst modules/lib/%,$(BUILD)/modules/%,$(wildcard modules/lib/*.lua))
 
-all: check-deps $(BUILD)/rollouthost $(BUILD)/rollouthost-guardian $(MODULE_SO) $(LIB_LUA)
+all: check-deps $(BUILD)/rollouthost $(GUARDIAN) $(MODULE_SO) $(LIB_LUA)
 
 check-deps:
 	@vendor/check
