@@ -22,16 +22,18 @@ bool rh_mask_add(rh_mask *mask, const char *name, const char *value, size_t size
 /* Also the base64 of "user:value" (HTTP basic) for a user name that is known. */
 bool rh_mask_add_basic(rh_mask *mask, const char *name, const char *user, const char *value, size_t size);
 bool rh_mask_is_empty(const rh_mask *mask);
-/* Calls fn for each secret (name, value): how the host hands its set to the guardian. */
-void rh_mask_each(const rh_mask *mask,
-                  void (*fn)(void *data, const char *name, const char *value, size_t size), void *data);
+/* Calls fn for each secret: how the host hands its set to the guardian. `user` is NULL, or the user name
+ * of rh_mask_add_basic. */
+typedef void (*rh_mask_each_fn)(void *data, const char *name, const char *user, const char *value,
+                                size_t size);
+void rh_mask_each(const rh_mask *mask, rh_mask_each_fn fn, void *data);
 unsigned rh_mask_generation(const rh_mask *mask); /* grows with each addition */
 
 /* Appends the masked text of a whole buffer. Returns true if anything was replaced. */
 bool rh_mask_text(const rh_mask *mask, const char *text, size_t size, rh_buffer *out);
 
 rh_mask_stream *rh_mask_stream_new(const rh_mask *mask);
-/* Feeds bytes; what is certain is appended to out (up to the longest pattern's length is held back). */
+/* Feeds bytes; what is certain is appended to out. Held back is only what may be a secret's beginning. */
 void rh_mask_stream_feed(rh_mask_stream *stream, const char *bytes, size_t size, rh_buffer *out);
 void rh_mask_stream_end(rh_mask_stream *stream, rh_buffer *out); /* the rest; the stream can be reused */
 void rh_mask_stream_free(rh_mask_stream *stream);
