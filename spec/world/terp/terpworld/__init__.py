@@ -1,0 +1,1 @@
+"""TERP's stand-in world; see ../README.md."""
