@@ -4,6 +4,7 @@
 #ifndef RH_CORE_SECRET_H
 #define RH_CORE_SECRET_H
 
+#include "core/buffer.h"
 #include "core/error.h"
 
 #include <lua5.4/lua.h>
@@ -14,13 +15,24 @@
  * adds the value to the mask. Errors: shorter than 6 bytes. */
 bool rh_secret_push(lua_State *L, const char *name, const char *value, size_t size, rh_error *error);
 bool rh_secret_is(lua_State *L, int idx);
-/* The text of a string, or of an opened secret, at idx; NULL for anything else. Valid while the value at
- * idx lives. For native code that hands it straight to its library; never log it. */
+/* The text of a string, or of an opened secret, at idx; NULL for anything else and for a secret that is
+ * absent. Valid while the value at idx lives. For native code that hands it straight to its library; never
+ * log it. */
 const char *rh_secret_text(lua_State *L, int idx, size_t *size);
 /* The same, raising an argument error for other types. */
 const char *rh_check_secret_text(lua_State *L, int idx, size_t *size);
 /* Appends what may be shown of it: ‹secret NAME›, joined parts in clear where they are plain text. */
-void rh_secret_display(lua_State *L, int idx, struct rh_buffer *out);
+void rh_secret_display(lua_State *L, int idx, rh_buffer *out);
+
+/* The journal's form, by name and never by value: appends ["Bearer ",{"name":"TOKEN"}]. */
+void rh_secret_reference(lua_State *L, int idx, rh_buffer *out);
+/* Pushes the secret of that name: the newest one pushed in this process, else the finder's, else one that is
+ * absent: it can be shown and joined, and rh_check_secret_text() raises. */
+void rh_secret_find(lua_State *L, const char *name);
+/* Who looks up a name that no secret of this process has (true: pushed one). One for the process. */
+typedef bool (*rh_secret_finder)(lua_State *L, const char *name, void *data);
+void rh_secret_found_by(rh_secret_finder finder, void *data);
+
 void rh_secret_open(lua_State *L); /* registers the metatable */
 
 #endif
