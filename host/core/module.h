@@ -40,8 +40,10 @@ typedef struct rh_module_def {
             ".popsection\n");
 
 /* Loads `modules/<name>.so` (searched in $ROLLOUTHOST_MODULES, beside the executable, ../lib/rollouthost)
- * and returns its definition; the object stays loaded for the life of the process. Raises with a clear message:
- * not found (with suggestions), a missing library, built for another version. */
+ * and returns its definition; the object stays loaded for the life of the process. NULL: there is no such
+ * module. Raises with a clear message: a missing library, built for another version. */
 const rh_module_def *rh_module_load(lua_State *L, const char *name);
+/* The path of a module's file ("http.so", "slack.lua") in the same folders, or NULL; free() it. */
+char *rh_module_path(const char *file);
 
 #endif

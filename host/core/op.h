@@ -48,7 +48,6 @@ struct rh_op {
     const rh_op_class *class;
     rh_error error;       /* set by the engine before rh_op_done(): raised in the task */
     struct rh_task *task; /* who waits, or NULL */
-    rh_op *next_ready;
     uint8_t owners;
     bool done;
     bool cancelled;

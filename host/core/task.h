@@ -30,16 +30,26 @@ rh_task *rh_task_current(lua_State *L);
  * state's main thread or another task may call it. Ends with a value or an error, kept for rh_task_take. */
 rh_task *rh_task_spawn(lua_State *L);
 bool rh_task_finished(const rh_task *task);
+/* Where to set true when the task finishes: what rh_loop_run() is given as `stop`. */
+void rh_task_watch(rh_task *task, bool *finished);
 /* Pushes true + results or false + error of a finished task on L; returns the number pushed. Frees it. */
 int rh_task_take(rh_task *task, lua_State *L);
 
-/* Registers the Lua side, a table `task`: spawn(fn) → task; join(task) → ok, values… (awaits);
- * cancel(task, err, now); current() → task; deadline([ms since boot | false]) → old; sleep(ms);
- * sleep_until(wall ms); locals() → a table of the task's own (inherited by tasks it spawns through
- * __index). A cancelled task has `err` raised at its next await, or, with now=true, its op cancelled. */
+/* Asks a task and all that it spawned to end with the error on top of L's stack (popped). now: the
+ * operation in flight is cancelled as well; otherwise only a pure wait is, and an effect in flight is
+ * finished first. A second call can only raise the urgency. */
+void rh_task_cancel(rh_task *task, lua_State *L, bool now);
+
+/* Pushes the Lua side, a table: spawn(fn) → task; join(task) → ok, values… (awaits); cancel(task, err,
+ * now); current() → task; cancelled() → err or nil (a cancellation that waits to be raised); clear() drops it;
+ * deadline([monotonic ms | false]) → old one or nil; sleep(ms); sleep_until(wall ms); locals() → a table
+ * of the task's own, whose __index is that of the task that spawned it. Waits raise "cancelled" errors as
+ * given to cancel, "deadline" when the task's deadline is reached, "timeout" when the wait's own is. */
 int rh_task_open(lua_State *L);
 
 /* Drains the ready queue; true if any task ran. Called by loop.c only. */
 bool rh_tasks_drain(void);
+/* The operation that the task waits for is done. Called by op.c only. */
+void rh_task_ready(rh_task *task);
 
 #endif
