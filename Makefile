@@ -9,6 +9,8 @@ HARDEN   = -O2 -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protec
 OPT     ?= $(HARDEN)
 CFLAGS  += -std=c11 -D_GNU_SOURCE -g $(OPT) $(WARN) -Ihost -I. -MMD -MP
 LDFLAGS += -Wl,-z,relro,-z,now $(SANITIZE)
+# `make V=1` shows the whole command lines.
+Q        = $(if $(V),,@echo "  $(if $(filter %.o,$@),cc,ld)  $@";)
 PKG      = $(shell pkg-config --$(1) $(2) 2>/dev/null)
 
 HOST_SRC   = $(wildcard host/main.c host/*/*.c)
@@ -27,31 +29,31 @@ check-deps:
 	@vendor/check
 
 $(BUILD)/rollouthost: $(HOST_OBJ)
-	$(CC) -pie -rdynamic $(LDFLAGS) -o $@ $^ $(call PKG,libs,$(PKGS)) -ldl -lm -lpthread
+	$(Q)$(CC) -pie -rdynamic $(LDFLAGS) -o $@ $^ $(call PKG,libs,$(PKGS)) -ldl -lm -lpthread
 
 $(BUILD)/rollouthost-guardian: $(GUARD_OBJ)
-	$(CC) -pie $(LDFLAGS) -o $@ $^
+	$(Q)$(CC) -pie $(LDFLAGS) -o $@ $^
 
 $(BUILD)/obj/host/%.o: host/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(SANITIZE) -fPIE $(call PKG,cflags,$(PKGS)) -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -fPIE $(call PKG,cflags,$(PKGS)) -c -o $@ $<
 
 # The language's Lua is embedded by lang.c: it is compiled again when any of it changes.
 $(BUILD)/obj/host/run/lang.o: $(LANG_SRC)
 
 $(BUILD)/guardobj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(SANITIZE) -fPIE -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -fPIE -c -o $@ $<
 
 # A module is every .c of its folder; module.mk beside them names its packages: PKGS_http = libcurl
 -include $(wildcard modules/*/module.mk)
 define MODULE_RULE
 $(BUILD)/modules/$(1).so: $$(patsubst %.c,$(BUILD)/modobj/%.o,$$(wildcard modules/$(1)/*.c))
 	@mkdir -p $$(@D)
-	$$(CC) -shared $$(LDFLAGS) -o $$@ $$^ $$(if $$(PKGS_$(1)),$$(call PKG,libs,$$(PKGS_$(1))))
+	$$(Q)$$(CC) -shared $$(LDFLAGS) -o $$@ $$^ $$(if $$(PKGS_$(1)),$$(call PKG,libs,$$(PKGS_$(1))))
 $(BUILD)/modobj/modules/$(1)/%.o: modules/$(1)/%.c $$(wildcard modules/$(1)/*.lua)
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) $$(SANITIZE) -fPIC -DRH_SUGAR_FILE='"modules/$(1)/$(1).lua"' \
+	$$(Q)$$(CC) $$(CFLAGS) $$(SANITIZE) -fPIC -DRH_SUGAR_FILE='"modules/$(1)/$(1).lua"' \
 	    $$(call PKG,cflags,lua5.4 libuv $$(PKGS_$(1))) -c -o $$@ $$<
 endef
 $(foreach m,$(MODULES),$(eval $(call MODULE_RULE,$(m))))
