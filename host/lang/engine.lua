@@ -1,0 +1,488 @@
+-- The engine: scopes, durable units, replay. Every word of the language that leaves a trace is a unit; a run that is
+-- resumed executes the playbook from its first line and each unit finds what is recorded of it under its key.
+local host = require "lang.host"
+local units = require "lang.units"
+
+local task = host.task
+local engine = { words = {}, run = host.run, rt = {} }
+
+--- "run" or "plan".
+function engine.mode()
+    return host.run.mode
+end
+
+-- ---- errors ----
+
+local error_metatable = host.error_metatable
+
+--- An error of the one type. Fields given in `fields` (cause, control, detail, policy …) are copied in.
+function engine.error(code, message, fields)
+    local err = { code = code, message = message }
+    for key, value in pairs(fields or {}) do
+        err[key] = value
+    end
+    return setmetatable(err, error_metatable)
+end
+
+--- Raises an error that nothing swallows: pcall, xpcall and coroutines of the playbook pass it on.
+function engine.fail(code, message, detail)
+    error(engine.error(code, message, { control = true, detail = detail, where = engine.blame() }), 0)
+end
+
+--- Raises an ordinary error, blamed on the playbook's line.
+function engine.raise(code, message, detail)
+    error(engine.error(code, message, { detail = detail, where = engine.blame() }), 0)
+end
+
+--- Any Lua value as an error of the one type (strings come from Lua itself: a nil index, error "…").
+function engine.as_error(err)
+    if getmetatable(err) == error_metatable then
+        return err
+    end
+    local text = type(err) == "string" and err or "error of type " .. type(err)
+    if type(err) == "table" and type(err.message) == "string" then
+        text = err.message
+    end
+    local where, rest = text:match("^([^\n:]+:%d+): (.*)$")
+    return engine.error("lua", rest or text, { where = where })
+end
+
+--- An error of the playbook itself (wrong use, a nil index), as opposed to what an effect found.
+function engine.is_playbook_error(err)
+    local code = type(err) == "table" and err.code or "lua"
+    return code == "lua" or code == "usage" or code == "misplaced" or code == "options" or code == "memory" or code == "cpu"
+end
+
+--- What the journal keeps of an error.
+function engine.plain_error(err)
+    err = engine.as_error(err)
+    return {
+        code = err.code, message = err.message, module = err.module, detail = err.detail, where = err.where,
+        effect = err.effect, traceback = engine.is_playbook_error(err) and err.traceback or nil,
+        cause = err.cause and engine.plain_error(err.cause) or nil,
+    }
+end
+
+function engine.revive_error(plain)
+    local err = engine.error(plain.code, plain.message, plain)
+    err.cause = plain.cause and engine.revive_error(plain.cause)
+    return err
+end
+
+--- "file:line" of the playbook's code that is being executed: chunks of playbooks are named "@path".
+function engine.blame()
+    for level = 2, 60 do
+        local info = debug.getinfo(level, "Sl")
+        if not info then
+            return nil
+        end
+        if info.source:byte(1) == 64 and info.currentline > 0 then
+            return info.source:sub(2) .. ":" .. info.currentline
+        end
+    end
+end
+
+-- ---- scopes ----
+
+local root = { kind = "run", key = "", counts = {}, container = true, place = "pure", visited = 0 }
+
+function engine.scope()
+    local locals = task.locals()
+    return locals and locals.scope or root
+end
+
+--- Runs fn(…) with `scope` as the task's scope; errors pass through unchanged.
+function engine.within(scope, fn, ...)
+    local locals = task.locals()
+    local old = rawget(locals, "scope")
+    locals.scope = scope
+    local result = table.pack(pcall(fn, ...))
+    locals.scope = old
+    if not result[1] then
+        error(result[2], 0)
+    end
+    return table.unpack(result, 2, result.n)
+end
+
+--- A scope that holds units of its own: a stage, a branch, a compensation's procedure.
+function engine.container(kind, name, key, fields)
+    local scope = { kind = kind, name = name, key = key, counts = {}, container = true, place = "pure", visited = 0,
+        parent = engine.scope() }
+    for field, value in pairs(fields or {}) do
+        scope[field] = value
+    end
+    return scope
+end
+
+--- The innermost scope of that kind around the present one, or nil.
+function engine.enclosing(kind)
+    local scope = engine.scope()
+    while scope and scope.kind ~= kind do
+        scope = scope.parent
+    end
+    return scope
+end
+
+function engine.child_key(parent, name, explicit)
+    name = name:gsub("/", "∕")
+    if explicit ~= nil then
+        name = name .. "[" .. tostring(explicit) .. "]"
+    end
+    local count = (parent.counts[name] or 0) + 1
+    parent.counts[name] = count
+    if explicit ~= nil and count > 1 then
+        engine.fail("usage", string.format("the key %q is used twice in %q: give each its own", tostring(explicit),
+            parent.key))
+    end
+    local key = parent.key == "" and name or parent.key .. "/" .. name
+    return count > 1 and key .. "#" .. count or key
+end
+
+-- ---- the journal ----
+
+function engine.record(kind, key, payload)
+    if host.run.mode == "plan" then
+        return 0
+    end
+    return host.append(kind, key, payload)
+end
+
+function engine.recall(kind, key)
+    return host.recall(kind, key)
+end
+
+function engine.commit()
+    if host.run.mode ~= "plan" then
+        host.commit()
+    end
+end
+
+--- A recorded read of something that changes (the time, a variable): the first answer is the run's answer.
+function engine.observe(kind, produce)
+    if host.run.mode == "plan" then
+        return produce()
+    end
+    local scope = engine.scope()
+    local slot = "@" .. kind
+    scope.counts[slot] = (scope.counts[slot] or 0) + 1
+    local key = scope.key .. slot .. "#" .. scope.counts[slot]
+    local seen = host.recall("observe", key)
+    if seen then
+        return seen.value
+    end
+    local value = host.keep(produce())
+    engine.record("observe", key, { value = value })
+    return value
+end
+
+--- Raises what was asked of this task meanwhile (pause, rollback, a sibling's failure). Called before each effect.
+function engine.pause_point()
+    local asked = task.cancelled()
+    if asked then
+        error(asked, 0)
+    end
+end
+
+--- Waits by fn() and says meanwhile what for, and until when (wall ms, or nil).
+function engine.idle(what, until_ms, fn)
+    local key = engine.scope().key
+    local facts = type(what) == "table" and what or { ["for"] = what }
+    facts["until"] = until_ms
+    host.say("waiting", key, facts)
+    local result = table.pack(pcall(fn))
+    host.say("waiting.end", key, {})
+    if not result[1] then
+        error(result[2], 0)
+    end
+    return table.unpack(result, 2, result.n)
+end
+
+-- ---- replay ----
+
+-- What was recorded before this process began, in order, by the scope it happened in: a replay must do the same.
+local expected
+
+local function load_expected()
+    expected = {}
+    for _, kind in ipairs(engine.unit_kinds) do
+        for _, event in ipairs(host.history(kind .. ".begin")) do
+            if event.replayed and event.payload.scope then
+                local list = expected[event.payload.scope] or {}
+                expected[event.payload.scope] = list
+                list[#list + 1] = { key = event.key, kind = kind, seq = event.seq, line = event.payload.line }
+            end
+        end
+    end
+    for _, list in pairs(expected) do
+        table.sort(list, function(a, b) return a.seq < b.seq end)
+        -- A retried unit begins again under the same key: the first time is its place in the order.
+        local seen, unique = {}, {}
+        for _, entry in ipairs(list) do
+            if not seen[entry.key] then
+                seen[entry.key] = true
+                unique[#unique + 1] = entry
+            end
+        end
+        list.unique = unique
+    end
+end
+
+engine.unit_kinds = {}
+
+function engine.diverged(what)
+    engine.fail("divergence", what .. ". The playbook decides by something that a run does not record: "
+        .. "take it from a step's result, from inputs, or from run.now()")
+end
+
+local function check_order(parent, kind, key, line)
+    if not host.run.resumed then
+        return
+    end
+    if not expected then
+        load_expected()
+    end
+    local list = expected[parent.key]
+    parent.visited = parent.visited + 1
+    local entry = list and list.unique[parent.visited]
+    if not entry then
+        return
+    end
+    if entry.key ~= key or entry.kind ~= kind then
+        engine.diverged(string.format("the recorded run came to %s %q (%s) here, this replay comes to %s %q (%s)",
+            entry.kind, entry.key, entry.line or "?", kind, key, line or "?"))
+    end
+    if entry.line and line and entry.line ~= line then
+        engine.diverged(string.format("%s %q was recorded at %s and is at %s in this replay", kind, key, entry.line, line))
+    end
+end
+
+-- ---- failure ----
+
+--- Set while a recorded failure is being replayed on the way to its unwinding: nothing new is begun then, and the first
+--- unit without a recorded end raises it.
+engine.frozen = nil
+
+local function failed(scope, err, policy)
+    return engine.error("failed", string.format("%s %q failed: %s", scope.kind, scope.name, err.message), {
+        control = true, unit = scope.key, kind = scope.kind, policy = policy, cause = err, where = err.where or scope.line,
+    })
+end
+
+local PASS_ON = { paused = true, doubt = true, divergence = true, rollback = true, abort = true, failed = true, sibling = true,
+    journal = true, stopped = true, stuck = true }
+
+--- True for errors that end a unit without being its failure.
+function engine.passes_on(err)
+    return type(err) == "table" and err.control and PASS_ON[err.code] or false
+end
+
+--- Runs fn under a deadline of `ms` from now (nil: none); its own expiry becomes an ordinary "timeout" error.
+function engine.deadline(ms, what, fn, ...)
+    if not ms then
+        return fn(...)
+    end
+    local outer = task.deadline()
+    local own = host.mono() + ms
+    if outer and outer <= own then
+        return fn(...)
+    end
+    task.deadline(own)
+    local result = table.pack(pcall(fn, ...))
+    task.deadline(outer or false)
+    if result[1] then
+        return table.unpack(result, 2, result.n)
+    end
+    local err = result[2]
+    if type(err) == "table" and err.code == "deadline" and host.mono() >= own then
+        err = engine.error("timeout", string.format("%s was not finished within %s and was cancelled", what,
+            units.format_duration(ms)), { where = engine.blame(), effect = err.effect })
+    end
+    error(err, 0)
+end
+
+local function skip_reason(opts)
+    if opts.when ~= nil and not opts.when then
+        return "when is false"
+    end
+    if opts.only then
+        local environments = type(opts.only) == "table" and opts.only or { opts.only }
+        for _, name in ipairs(environments) do
+            if name == host.run.environment then
+                return nil
+            end
+        end
+        return "only in " .. table.concat(environments, ", ")
+    end
+end
+
+engine.skip_reason = skip_reason
+
+local function decided(scope, spec)
+    local decision, seq = host.recall("decision", scope.key)
+    if not decision then
+        return nil
+    end
+    local _, begun = host.recall(scope.kind .. ".end", scope.key)
+    if begun and begun > seq then
+        return nil -- made for an earlier end of this unit
+    end
+    if decision.choice == "rollback" then
+        error(engine.error("rollback", "decided: roll back", { control = true, policy = "rollback" }), 0)
+    elseif decision.choice == "stop" then
+        error(engine.error("stopped", "decided: stop", { control = true, policy = "stop" }), 0)
+    elseif decision.choice == "skip" and spec.opts.required then
+        engine.fail("usage", string.format("%s %q is required and cannot be skipped", scope.kind, scope.name))
+    end
+    return decision
+end
+
+local function common_options(spec)
+    local opts = spec.opts or {}
+    spec.opts = opts
+    if opts.timeout ~= nil and type(opts.timeout) == "string" then
+        opts.timeout = units.duration(opts.timeout)
+    end
+end
+
+--- Handles a unit's failure by its policy: returns true, value where the run goes on, else raises.
+local function on_failure(scope, spec, err, started)
+    local policy = spec.opts.on_failure or scope.parent.on_failure
+    if policy == "stage" and not engine.enclosing("stage") then
+        policy = nil
+    end
+    engine.record(spec.kind .. ".end", scope.key, { status = "failed", name = scope.name, error = engine.plain_error(err),
+        policy = policy, ms = host.mono() - started })
+    if policy == "alert" then
+        engine.commit()
+        engine.alert(scope, err)
+        return true
+    end
+    if policy == "ask" then
+        local choice = engine.ask(scope, err, spec.opts)
+        if choice.choice == "retry" then
+            return false
+        end
+        if choice.choice == "done" or choice.choice == "skip" then
+            engine.record(spec.kind .. ".end", scope.key, { status = choice.choice == "done" and "ok" or "skipped",
+                name = scope.name, value = choice.result, reason = choice.reason, by = choice.by })
+            return true, choice.result
+        end
+        policy = choice.choice
+    end
+    error(failed(scope, err, policy), 0)
+end
+
+--- One durable unit. spec = { kind, name, opts, run = function(scope) → value, replay = function(ended) → again?,
+--- facts = table for the begin event, timeout = default ms, place = "pure"|"effects"|"check" inside }.
+function engine.unit(spec)
+    common_options(spec)
+    local parent = engine.scope()
+    local opts = spec.opts
+    local line = engine.blame()
+    if type(spec.name) ~= "string" or spec.name == "" then
+        engine.fail("usage", spec.kind .. " needs a name as its first argument")
+    end
+    if not parent.container then
+        engine.fail("misplaced", string.format("%s %q stands inside %s %q: a body holds effects only; write it beside it",
+            spec.kind, spec.name, parent.kind, parent.name or parent.key))
+    end
+    local key = engine.child_key(parent, spec.name, opts.key)
+    local scope = { kind = spec.kind, key = key, name = spec.name, line = line, opts = opts, parent = parent, counts = {},
+        place = spec.place or "pure", log = engine.log_path and engine.log_path(key) }
+    if host.run.mode == "plan" then
+        return engine.plan_unit(spec, scope, skip_reason(opts))
+    end
+    engine.pause_point()
+    check_order(parent, spec.kind, key, line)
+    local ended, ended_seq = host.recall(spec.kind .. ".end", key)
+    local begun, begun_seq = host.recall(spec.kind .. ".begin", key)
+    if spec.kind == "step" and begun_seq then
+        engine.stepped(begun_seq)
+    end
+    if ended and begun_seq and begun_seq > ended_seq then
+        ended = nil -- begun again after that end
+    end
+    if ended then
+        if ended.status == "ok" or ended.status == "skipped" then
+            if ended.status == "skipped" or engine.frozen or not (spec.replay and spec.replay(ended, scope)) then
+                return ended.value
+            end
+        elseif ended.policy == "alert" then
+            return nil
+        elseif engine.frozen then
+            error(failed(scope, engine.revive_error(ended.error), ended.policy), 0)
+        end
+    end
+    if engine.frozen then
+        error(engine.frozen, 0)
+    end
+    local decision = decided(scope, spec)
+    if decision and (decision.choice == "done" or decision.choice == "skip") then
+        engine.record(spec.kind .. ".end", key, { status = decision.choice == "done" and "ok" or "skipped", name = spec.name,
+            value = decision.result, reason = decision.reason, by = decision.by })
+        return decision.result
+    end
+    local reason = not begun and skip_reason(opts)
+    if reason then
+        engine.record(spec.kind .. ".begin", key, { name = spec.name, line = line, scope = parent.key, skipped = true })
+        engine.record(spec.kind .. ".end", key, { status = "skipped", name = spec.name, reason = reason })
+        return nil
+    end
+    while true do
+        local started = host.mono()
+        local fresh = not (begun and not ended)
+        if fresh then
+            local facts = { name = spec.name, line = line, scope = parent.key }
+            for field, value in pairs(spec.facts or {}) do
+                facts[field] = value
+            end
+            begun_seq = engine.record(spec.kind .. ".begin", key, facts)
+            if spec.kind == "step" then
+                engine.stepped(begun_seq)
+            end
+        end
+        scope.resumed = not fresh
+        local ok, value = pcall(engine.deadline, opts.timeout or spec.timeout, string.format("%s %q", spec.kind, spec.name),
+            engine.within, scope, spec.run, scope)
+        if ok then
+            local kept, altered = host.keep(value)
+            if altered and spec.kind == "step" then
+                host.say("warning", key, { text = "a secret in the result was masked" })
+            end
+            engine.record(spec.kind .. ".end", key, { status = "ok", name = spec.name, value = kept,
+                ms = host.mono() - started })
+            return kept
+        end
+        if engine.passes_on(value) or (type(value) == "table" and value.code == "deadline") then
+            error(value, 0)
+        end
+        local go_on, result = on_failure(scope, spec, engine.as_error(value), started)
+        if go_on then
+            return result
+        end
+        begun, ended = nil, nil
+        scope.counts = {}
+    end
+end
+
+--- Makes a word of the language: a global of every playbook.
+function engine.verb(name, fn)
+    engine.words[name] = fn
+end
+
+--- Runs fn where only read effects are allowed. Returns ok, values…; a failure is returned, control errors pass.
+function engine.check_place(fn, ...)
+    local around = engine.scope()
+    local scope = setmetatable({ place = "check", container = false, counts = {}, parent = around }, { __index = around })
+    local result = table.pack(pcall(engine.within, scope, fn, ...))
+    if not result[1] then
+        local err = result[2]
+        if engine.passes_on(err) or (type(err) == "table" and err.code == "deadline") then
+            error(err, 0)
+        end
+        return false, engine.as_error(err)
+    end
+    return table.unpack(result, 1, result.n)
+end
+
+return engine
