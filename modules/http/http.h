@@ -1,0 +1,87 @@
+/* The HTTP engine: requests on libcurl's multi interface, driven by the host's loop. Nothing in here
+ * blocks (names are resolved in threads) and no callback touches Lua.
+ *
+ * One request is one rh_http_request, an rh_op. It owns what it received; rh_http_fini() frees it. An
+ * answer of any status is a result; op.error is set where there is no (whole) answer:
+ *   url · dns · network (this machine has no route) · connect · tls · timeout · reset (the connection
+ *   broke before the answer was whole) · body_too_large · protocol (not HTTP, or an encoding that does
+ *   not decode) · header · cancelled
+ * Messages name method and URL; both they and the URL are masked. */
+#ifndef RH_MODULES_HTTP_H
+#define RH_MODULES_HTTP_H
+
+#include "core/buffer.h"
+#include "core/op.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { RH_HTTP_MAX_BODY = 8 * 1024 * 1024, RH_HTTP_MAX_HEADERS = 256 * 1024 };
+
+/* What to send. Everything is copied by rh_http_start(). */
+typedef struct rh_http_spec {
+    const char *method;         /* "GET"; upper case */
+    const char *url;            /* http or https */
+    const char *unix_socket;    /* connect there instead of to the URL's host; NULL: no */
+    const char *const *headers; /* "Name: value", NULL-terminated; NULL: none */
+    const void *body;           /* NULL: none */
+    size_t body_size;
+    const char *bearer;        /* a token, or NULL */
+    const char *user;          /* HTTP basic, or NULL */
+    const char *password;      /* with user */
+    const char *ca;            /* PEM file of authorities instead of the system's, or NULL */
+    const char *proxy;         /* URL, "environment", or NULL: none */
+    int64_t delay_ms;          /* wait this long before sending: a retry's pause */
+    int64_t timeout_ms;        /* for the whole request, after the delay; <= 0: none but the task's */
+    int64_t connect_timeout_ms; /* <= 0: 10 s */
+    size_t max_body;            /* bytes, after decompression; 0: RH_HTTP_MAX_BODY */
+    bool once; /* must not be sent twice: takes a new connection, since libcurl repeats a request by
+                  itself when a kept connection turns out to be dead */
+} rh_http_spec;
+
+/* Whether a redirect may get what the first request carried. */
+typedef enum { RH_HTTP_SAME_ORIGIN, RH_HTTP_OTHER_ORIGIN, RH_HTTP_TO_CLEAR_TEXT } rh_http_redirect;
+
+/* A request under way; embed or use it as the op. */
+typedef struct rh_http_request {
+    rh_op op;
+    int status;
+    rh_buffer headers;   /* name NUL value NUL …, names in lower case; see rh_http_header() */
+    rh_buffer body;
+    char *redirect;      /* where a 3xx points to, absolute; or NULL */
+    rh_http_redirect redirect_to;
+    int64_t retry_after; /* seconds, from Retry-After; 0: none */
+    int64_t ms;          /* from sending to the end of the body */
+    bool reused;         /* went over a kept connection */
+    struct rh_http_transfer *transfer;
+} rh_http_request;
+
+/* Starts. False: the spec cannot be sent (codes "url", "header"), *error says why and the request is
+ * untouched: rh_op_discard() it. */
+bool rh_http_start(rh_http_request *request, const rh_http_spec *spec, rh_error *error);
+void rh_http_cancel(rh_op *op); /* for the class: at once, with code "cancelled" */
+void rh_http_fini(rh_op *op);   /* for the class */
+
+/* The value of a header (name in lower case), valid while the request lives, or NULL. */
+const char *rh_http_header(const rh_http_request *request, const char *name);
+/* Iterates over the headers in the order received: *position starts at 0. False at the end. */
+bool rh_http_header_next(const rh_http_request *request, size_t *position, const char **name,
+                         const char **value);
+/* Appends the bytes percent-encoded for a query or a form. */
+void rh_http_escape(rh_buffer *out, const char *text, size_t size);
+/* Closes the kept connections. Does nothing while a request is under way. */
+void rh_http_close(void);
+
+/* What a module that builds on this one gets as its `engine` (core/module.h). */
+typedef struct rh_http_engine {
+    bool (*start)(rh_http_request *request, const rh_http_spec *spec, rh_error *error);
+    void (*cancel)(rh_op *op);
+    void (*fini)(rh_op *op);
+    const char *(*header)(const rh_http_request *request, const char *name);
+    void (*escape)(rh_buffer *out, const char *text, size_t size);
+} rh_http_engine;
+
+extern const rh_http_engine rh_http;
+
+#endif

@@ -1,0 +1,1 @@
+PKGS_http = libcurl libssl libcrypto
