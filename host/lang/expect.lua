@@ -139,8 +139,9 @@ local function numeric(words, holds)
         limit, unit = limit_of(self, limit, unit)
         local phrase = words .. " " .. shown(limit, unit)
         local value = self.measured
+        if no_data(value) then return unmeasured(self, phrase, unit) end
         if type(value) == "table" then blame(self.name, "measured a table, not a number") end
-        value = not no_data(value) and number(value) or nil
+        value = number(value)
         if value == nil then return unmeasured(self, phrase, unit) end
         local ok = holds(value, limit)
         return finish(self, ok and "pass" or "fail", phrase, unit,
