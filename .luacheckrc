@@ -1,0 +1,14 @@
+-- luacheck itself runs on Lua 5.1
+std = "lua54"
+max_line_length = 130
+codes = true
+exclude_files = { "build*/**" }
+
+-- luacheck knows a playbook's words from here; the language itself defines them.
+local words = {
+    "playbook", "run", "stage", "step", "parallel", "wait", "commit", "note", "attach", "notify", "fail", "gate",
+    "soak", "watch", "ramp", "expect", "rollback", "approve", "confirm", "checklist", "secret", "asset", "env",
+}
+files["playbooks/**/*.lua"] = { read_globals = { "on", unpack(words) } }
+files["modules/lib/*.lua"] = { read_globals = { "on", unpack(words) } }
+files["spec/**/*.lua"] = { std = "+busted" }

@@ -1,0 +1,103 @@
+# What a developer asks for. Included by the Makefile; `make` alone builds.
+
+JOBS    ?= 2
+TIMEOUT ?= 600
+C_FILES  = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
+
+# --- specs ------------------------------------------------------------------------------------------
+# spec/unit/X_test.c is linked with the whole host (without main), and with the engine of the module
+# whose name it begins with: http_retry_test.c with modules/http/*.c, its binding left out.
+
+UNIT_SRC   = $(wildcard spec/unit/*_test.c)
+UNITS      = $(UNIT_SRC:spec/unit/%.c=$(BUILD)/unit/%)
+UNIT_HOST  = $(filter-out $(BUILD)/obj/host/main.o,$(HOST_OBJ))
+unit_module = $(firstword $(filter $(MODULES),$(subst _, ,$(1))))
+unit_engine = $(if $(1),$(patsubst %.c,$(BUILD)/modobj/%.o,$(filter-out %_lua.c,$(wildcard modules/$(1)/*.c))))
+
+define UNIT_RULE
+$(BUILD)/unit/$(1): $(BUILD)/unit/$(1).o $(UNIT_HOST) $(call unit_engine,$(call unit_module,$(1)))
+	$$(Q)$$(CC) -pie -rdynamic $$(LDFLAGS) -o $$@ $$^ $$(call PKG,libs,$$(PKGS) cmocka \
+	    $$(PKGS_$(call unit_module,$(1)))) -ldl -lm -lpthread
+endef
+$(foreach u,$(UNIT_SRC:spec/unit/%.c=%),$(eval $(call UNIT_RULE,$(u))))
+
+$(BUILD)/unit/%.o: spec/unit/%.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -fPIE $(call PKG,cflags,$(PKGS) cmocka) -c -o $@ $<
+
+units: all $(UNITS)
+
+LUA_SPECS = $(sort $(shell find spec/host spec/modules spec/playbooks spec/faults spec/regress \
+                -name '*_spec.lua' 2>/dev/null))
+SPECS    ?= $(UNITS) $(LUA_SPECS)
+
+# Everything below that needs packages installs them first, and only then asks pkg-config again.
+test:
+	@vendor/install build run test
+	@$(MAKE) --no-print-directory units
+	@$(MAKE) --no-print-directory specs
+
+specs:
+	@ROLLOUTHOST_BUILD=$(BUILD) spec/run --jobs $(JOBS) --timeout $(TIMEOUT) $(SPECS)
+
+# --- the same under watch ---------------------------------------------------------------------------
+
+ASAN      = BUILD=build-asan OPT="-O1 -fno-omit-frame-pointer" \
+            SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined"
+ASAN_SPECS ?= $(UNIT_SRC:spec/unit/%.c=build-asan/unit/%) $(filter spec/host/% spec/modules/%,$(LUA_SPECS))
+
+asan:
+	@vendor/install build run test
+	@$(MAKE) --no-print-directory $(ASAN) units
+	@ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	    $(MAKE) --no-print-directory $(ASAN) SPECS='$(ASAN_SPECS)' specs
+
+VALGRIND = valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite
+valgrind:
+	@vendor/install build run test tools
+	@$(MAKE) --no-print-directory units
+	@ROLLOUTHOST_BUILD=$(BUILD) spec/run --jobs $(JOBS) --timeout $(TIMEOUT) --wrap '$(VALGRIND)' $(UNITS)
+
+COVER = BUILD=build-cover OPT="-O0 --coverage" SANITIZE=--coverage
+cover:
+	@vendor/install build run test tools
+	@$(MAKE) --no-print-directory $(COVER) units
+	@$(MAKE) --no-print-directory $(COVER) \
+	    SPECS='$(UNIT_SRC:spec/unit/%.c=build-cover/unit/%) $(LUA_SPECS)' specs
+	@gcovr --root . --filter host/ --filter modules/ --filter guard/ build-cover
+
+# --- the source -------------------------------------------------------------------------------------
+
+lint:
+	@vendor/install build lint
+	@bad=$$(clang-format --dry-run $(C_FILES) 2>&1 | sed -n 's/:.*-Wclang-format-violations.*//p' | sort -u); \
+	    [ -z "$$bad" ] || { echo "not formatted (\`make format\`):" $$bad; exit 1; }
+	@luacheck --quiet --no-color .
+	@cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability --inline-suppr \
+	    --suppress=missingIncludeSystem -j$(JOBS) -D_GNU_SOURCE '-DRH_SUGAR_FILE="x"' \
+	    '-DRH_EMBED(a,b)=' -Ihost -I. host guard modules
+	@scripts/lint-rooms
+	@echo "lint: nothing to complain about"
+
+format:
+	@vendor/install lint
+	@clang-format -i $(C_FILES)
+
+# --- to show and to use -----------------------------------------------------------------------------
+
+demo:
+	@vendor/install build run test
+	@$(MAKE) --no-print-directory all
+	@ROLLOUTHOST_BUILD=$(BUILD) spec/world/terp/demo
+
+bench:
+	@vendor/install build run test tools
+	@$(MAKE) --no-print-directory all
+	@ROLLOUTHOST_BUILD=$(BUILD) spec/bench/run
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/rollouthost/modules
+	install $(BUILD)/rollouthost $(BUILD)/rollouthost-guardian $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(MODULE_SO) $(LIB_LUA) $(DESTDIR)$(PREFIX)/lib/rollouthost/modules
+
+.PHONY: units test specs asan valgrind cover lint format demo bench install
