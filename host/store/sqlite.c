@@ -1,0 +1,272 @@
+#include "store/store.h"
+
+#include "core/module.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    APPLICATION = 0x726f6c6c, /* "roll" */
+    SCHEMA = 1,
+    BUSY_MS = 5000,
+    CHECKPOINT_PAGES = 16384, /* 64 MiB of write-ahead log */
+};
+
+struct sqlite {
+    rh_store base;
+    sqlite3 *db;
+    sqlite3_stmt *insert;
+    char *path;
+    int wal_pages;
+    bool creating; /* the transaction that creates the tables is open: the first append ends it */
+};
+
+static bool failed(struct sqlite *s, rh_error *error, const char *what) {
+    int code = s->db ? sqlite3_errcode(s->db) : SQLITE_NOMEM;
+    int os = s->db ? sqlite3_system_errno(s->db) : 0;
+    const char *reason = s->db ? sqlite3_errmsg(s->db) : "out of memory";
+    switch (code) {
+    case SQLITE_FULL:
+        return rh_fail(error, "journal",
+                       "cannot %s the journal %s: the disk is full. What was recorded before is safe: free some "
+                       "space, then resume the run",
+                       what, s->path);
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return rh_fail(error, "journal", "the journal %s is damaged (%s): nothing was changed", s->path, reason);
+    case SQLITE_IOERR:
+        return rh_fail(error, "journal", "cannot %s the journal %s: %s: %s. What was recorded before is safe",
+                       what, s->path, reason, os ? strerror(os) : "input/output error");
+    default:
+        return rh_fail(error, "journal", "cannot %s the journal %s: %s%s%s", what, s->path, reason,
+                       os ? ": " : "", os ? strerror(os) : "");
+    }
+}
+
+static bool run_sql(struct sqlite *s, const char *sql, rh_error *error) {
+    return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK || failed(s, error, "prepare");
+}
+
+/* The first column of the first row as text (free() it), or NULL. */
+static char *value_of(struct sqlite *s, const char *sql) {
+    sqlite3_stmt *statement = NULL;
+    char *value = NULL;
+    if (sqlite3_prepare_v2(s->db, sql, -1, &statement, NULL) == SQLITE_OK &&
+        sqlite3_step(statement) == SQLITE_ROW && sqlite3_column_text(statement, 0))
+        value = rh_strdup((const char *)sqlite3_column_text(statement, 0));
+    sqlite3_finalize(statement);
+    return value;
+}
+
+/* A pragma that decides whether a commit survives a power failure is read back, not believed. */
+static bool demand(struct sqlite *s, const char *set, const char *get, const char *expected, rh_error *error) {
+    if (!run_sql(s, set, error))
+        return false;
+    char *value = value_of(s, get);
+    bool same = value && strcmp(value, expected) == 0;
+    if (!same)
+        rh_fail(error, "journal", "the journal %s cannot be written durably: %s gives %s, not %s", s->path, get,
+                value ? value : "nothing", expected);
+    free(value);
+    return same;
+}
+
+static int note_wal(void *data, sqlite3 *db, const char *name, int pages) {
+    (void)db, (void)name;
+    ((struct sqlite *)data)->wal_pages = pages;
+    return SQLITE_OK;
+}
+
+static bool prepare_writing(struct sqlite *s, rh_error *error) {
+    if (!demand(s, "PRAGMA journal_mode=WAL", "PRAGMA journal_mode", "wal", error) ||
+        !demand(s, "PRAGMA synchronous=FULL", "PRAGMA synchronous", "2", error))
+        return false;
+    sqlite3_wal_hook(s->db, note_wal, s); /* also ends SQLite's own checkpoints, which come in mid-run */
+    return true;
+}
+
+static bool create(struct sqlite *s, const char *run, rh_error *error) {
+    static const char schema[] =
+        "CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+        "CREATE TABLE event(seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, time INTEGER NOT NULL,"
+        " type TEXT NOT NULL, key TEXT NOT NULL, payload TEXT NOT NULL, hash BLOB NOT NULL);";
+    if (!prepare_writing(s, error) || !run_sql(s, "BEGIN IMMEDIATE", error))
+        return false;
+    s->creating = true;
+    char *stamp = sqlite3_mprintf("%s PRAGMA application_id=%d; PRAGMA user_version=%d;"
+                                  "INSERT INTO meta VALUES('host', %Q), ('run', %Q)",
+                                  schema, APPLICATION, SCHEMA, RH_HOST_VERSION, run);
+    bool ok = run_sql(s, stamp, error);
+    sqlite3_free(stamp);
+    s->base.run = rh_strdup(run);
+    return ok;
+}
+
+static bool recognise(struct sqlite *s, rh_error *error) {
+    char *application = value_of(s, "PRAGMA application_id");
+    if (!application)
+        return failed(s, error, "read");
+    char *schema = value_of(s, "PRAGMA user_version");
+    char *host = value_of(s, "SELECT value FROM meta WHERE name='host'");
+    s->base.run = value_of(s, "SELECT value FROM meta WHERE name='run'");
+    if (atoi(application) == 0 && !host)
+        rh_fail(error, "journal", "the journal %s is empty: its run never began", s->path);
+    else if (atoi(application) != APPLICATION)
+        rh_fail(error, "journal", "%s is not a journal of rollouthost", s->path);
+    else if (schema && atoi(schema) > SCHEMA)
+        rh_fail(error, "journal",
+                "the journal %s was written by rollouthost %s (schema %s); this is %s (schema %d): use the newer "
+                "one",
+                s->path, host ? host : "of a newer version", schema, RH_HOST_VERSION, SCHEMA);
+    else if (!s->base.run)
+        rh_fail(error, "journal", "the journal %s is damaged: it does not name its run", s->path);
+    free(application);
+    free(schema);
+    free(host);
+    return !rh_error_is_set(error);
+}
+
+/* A finished journal in a folder that the reader may not write: SQLite cannot make its shared memory there,
+ * and needs none as long as nobody has left a write-ahead log. */
+static bool open_immutable(struct sqlite *s) {
+    char *wal = rh_format("%s-wal", s->path);
+    bool settled = access(wal, F_OK) != 0 && errno == ENOENT;
+    free(wal);
+    if (!settled)
+        return false;
+    sqlite3_close(s->db);
+    rh_buffer uri = {0};
+    rh_buffer_adds(&uri, "file:");
+    for (const char *c = s->path; *c; c++)
+        rh_buffer_addf(&uri, strchr("?#%", *c) ? "%%%02x" : "%c", (unsigned char)*c);
+    rh_buffer_adds(&uri, "?immutable=1");
+    int status = sqlite3_open_v2(uri.data, &s->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL);
+    rh_buffer_free(&uri);
+    return status == SQLITE_OK;
+}
+
+static bool open_database(struct sqlite *s, const char *run, rh_store_mode mode, rh_error *error) {
+    if (mode == RH_STORE_CREATE) {
+        int fd = open(s->path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0640);
+        if (fd < 0)
+            return rh_fail(error, "journal", "cannot create the journal %s: %s", s->path, strerror(errno));
+        close(fd);
+    }
+    int flags = (mode == RH_STORE_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE) | SQLITE_OPEN_NOMUTEX;
+    if (sqlite3_open_v2(s->path, &s->db, flags, NULL) != SQLITE_OK)
+        return failed(s, error, "open");
+    sqlite3_busy_timeout(s->db, BUSY_MS);
+    if (mode == RH_STORE_CREATE)
+        return create(s, run, error);
+    if (mode == RH_STORE_READ && sqlite3_exec(s->db, "SELECT 1 FROM sqlite_master", NULL, NULL, NULL) ==
+                                     SQLITE_CANTOPEN)
+        (void)open_immutable(s); /* where it fails too, the next statement tells why */
+    return recognise(s, error) && (mode == RH_STORE_READ || prepare_writing(s, error));
+}
+
+static void sqlite_close(rh_store *store) {
+    struct sqlite *s = (struct sqlite *)store;
+    sqlite3_finalize(s->insert);
+    sqlite3_close(s->db); /* the last connection that may write checkpoints */
+    free(s->path);
+    free(s->base.run);
+    free(s);
+}
+
+static bool insert_row(struct sqlite *s, const rh_store_row *row) {
+    sqlite3_stmt *insert = s->insert;
+    sqlite3_bind_int64(insert, 1, row->seq);
+    sqlite3_bind_int64(insert, 2, row->epoch);
+    sqlite3_bind_int64(insert, 3, row->time_us);
+    sqlite3_bind_text(insert, 4, row->type, -1, SQLITE_STATIC);
+    sqlite3_bind_text(insert, 5, row->key, -1, SQLITE_STATIC);
+    sqlite3_bind_text64(insert, 6, row->payload, row->payload_size, SQLITE_STATIC, SQLITE_UTF8);
+    sqlite3_bind_blob(insert, 7, row->hash, RH_STORE_HASH, SQLITE_STATIC);
+    return sqlite3_step(insert) == SQLITE_DONE && sqlite3_reset(insert) == SQLITE_OK;
+}
+
+static bool sqlite_append(rh_store *store, bool (*next)(void *data, rh_store_row *row), void *data,
+                          rh_error *error) {
+    struct sqlite *s = (struct sqlite *)store;
+    if (!s->creating && !run_sql(s, "BEGIN IMMEDIATE", error))
+        return false;
+    if (!s->insert && sqlite3_prepare_v3(s->db, "INSERT INTO event VALUES(?,?,?,?,?,?,?)", -1,
+                                         SQLITE_PREPARE_PERSISTENT, &s->insert, NULL) != SQLITE_OK)
+        return failed(s, error, "write");
+    rh_store_row row;
+    while (next(data, &row))
+        if (!insert_row(s, &row))
+            return failed(s, error, "write");
+    if (sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
+        return failed(s, error, "write");
+    s->creating = false;
+    if (s->wal_pages >= CHECKPOINT_PAGES &&
+        sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) != SQLITE_OK)
+        return failed(s, error, "checkpoint");
+    return true;
+}
+
+static bool sqlite_read(rh_store *store, int64_t seq, bool (*fn)(void *data, const rh_store_row *row),
+                        void *data, rh_error *error) {
+    struct sqlite *s = (struct sqlite *)store;
+    sqlite3_stmt *select = NULL;
+    if (sqlite3_prepare_v2(s->db,
+                           "SELECT seq, epoch, time, type, key, payload, hash FROM event WHERE seq > ? ORDER BY seq",
+                           -1, &select, NULL) != SQLITE_OK)
+        return failed(s, error, "read");
+    sqlite3_bind_int64(select, 1, seq);
+    int status;
+    bool more = true;
+    while (more && (status = sqlite3_step(select)) == SQLITE_ROW) {
+        rh_store_row row = {
+            .seq = sqlite3_column_int64(select, 0),
+            .epoch = sqlite3_column_int64(select, 1),
+            .time_us = sqlite3_column_int64(select, 2),
+            .type = (const char *)sqlite3_column_text(select, 3),
+            .key = (const char *)sqlite3_column_text(select, 4),
+            .payload = (const char *)sqlite3_column_text(select, 5),
+            .payload_size = (size_t)sqlite3_column_bytes(select, 5),
+        };
+        if (sqlite3_column_bytes(select, 6) == RH_STORE_HASH)
+            memcpy(row.hash, sqlite3_column_blob(select, 6), RH_STORE_HASH);
+        if (!row.type || !row.key || !row.payload) {
+            rh_fail(error, "journal", "the journal %s is damaged: event %lld is incomplete", s->path,
+                    (long long)row.seq);
+            break;
+        }
+        more = fn(data, &row);
+    }
+    if (more && status != SQLITE_DONE && !rh_error_is_set(error))
+        failed(s, error, "read");
+    sqlite3_finalize(select);
+    return !rh_error_is_set(error);
+}
+
+static bool sqlite_payload(rh_store *store, int64_t seq, rh_buffer *out, rh_error *error) {
+    struct sqlite *s = (struct sqlite *)store;
+    sqlite3_stmt *select = NULL;
+    bool found = sqlite3_prepare_v2(s->db, "SELECT payload FROM event WHERE seq = ?", -1, &select, NULL) ==
+                     SQLITE_OK &&
+                 sqlite3_bind_int64(select, 1, seq) == SQLITE_OK && sqlite3_step(select) == SQLITE_ROW;
+    if (found)
+        rh_buffer_add(out, sqlite3_column_text(select, 0), (size_t)sqlite3_column_bytes(select, 0));
+    else
+        failed(s, error, "read");
+    sqlite3_finalize(select);
+    return found;
+}
+
+rh_store *rh_store_sqlite(const char *path, const char *run, rh_store_mode mode, rh_error *error) {
+    static const rh_store_class class = {sqlite_append, sqlite_read, sqlite_payload, sqlite_close};
+    struct sqlite *s = rh_alloc(sizeof *s);
+    s->base.class = &class;
+    s->path = rh_strdup(path);
+    if (open_database(s, run, mode, error))
+        return &s->base;
+    sqlite_close(&s->base);
+    return NULL;
+}
