@@ -227,7 +227,6 @@ static const char *code_of(const transfer *t, CURLcode curl)
     long err = 0;
     switch (curl) {
     case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
         return "url";
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
