@@ -44,10 +44,7 @@ struct watch {
     curl_socket_t fd;
 };
 
-static void free_handle(uv_handle_t *handle)
-{
-    free(handle);
-}
+static void free_handle(uv_handle_t *handle) { free(handle); }
 
 /* ---- loop and libcurl ---- */
 
@@ -233,7 +230,8 @@ static const char *code_of(const transfer *t, CURLcode curl)
         return "dns";
     case CURLE_COULDNT_CONNECT:
         curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &err);
-        return err == ENETUNREACH || err == ENETDOWN || err == EADDRNOTAVAIL ? "network" : "connect";
+        return err == ENETUNREACH || err == ENETDOWN || err == EADDRNOTAVAIL ? "network"
+                                                                             : "connect";
     case CURLE_OPERATION_TIMEDOUT:
         return "timeout";
     case CURLE_SSL_CONNECT_ERROR:
@@ -314,10 +312,12 @@ static rh_http_redirect compare_origins(const char *from, const char *to)
 {
     CURLU *a = curl_url(), *b = curl_url();
     rh_http_redirect result = RH_HTTP_OTHER_ORIGIN;
-    if (a && b && !curl_url_set(a, CURLUPART_URL, from, 0) && !curl_url_set(b, CURLUPART_URL, to, 0)) {
+    if (a && b && !curl_url_set(a, CURLUPART_URL, from, 0) &&
+        !curl_url_set(b, CURLUPART_URL, to, 0)) {
         bool same = same_part(a, b, CURLUPART_HOST) && same_part(a, b, CURLUPART_PORT);
         if (!same_part(a, b, CURLUPART_SCHEME))
-            result = strncasecmp(to, "https:", 6) == 0 ? RH_HTTP_OTHER_ORIGIN : RH_HTTP_TO_CLEAR_TEXT;
+            result =
+                strncasecmp(to, "https:", 6) == 0 ? RH_HTTP_OTHER_ORIGIN : RH_HTTP_TO_CLEAR_TEXT;
         else if (same)
             result = RH_HTTP_SAME_ORIGIN;
     }
@@ -459,7 +459,8 @@ static bool add_headers(transfer *t, const rh_http_spec *spec, rh_error *error)
     for (const char *const *h = spec->headers; h && *h; h++) {
         const char *header = *h;
         if (!header_is_sound(header))
-            return rh_fail(error, "header", "%s: header \"%.*s\" has a name or a value that cannot be sent",
+            return rh_fail(error, "header",
+                           "%s: header \"%.*s\" has a name or a value that cannot be sent",
                            t->label, (int)strcspn(header, ":\r\n"), header);
         typed |= strncasecmp(header, "content-type:", 13) == 0;
         const char *value = strchr(header, ':') + 1;
@@ -473,7 +474,8 @@ static bool add_headers(transfer *t, const rh_http_spec *spec, rh_error *error)
     }
     if (!typed)
         t->headers = curl_slist_append(t->headers, "Content-Type:"); /* none rather than a form's */
-    t->headers = curl_slist_append(t->headers, "Expect:"); /* costs a second where it is not known */
+    t->headers =
+        curl_slist_append(t->headers, "Expect:"); /* costs a second where it is not known */
     return true;
 }
 
@@ -570,7 +572,8 @@ bool rh_http_start(rh_http_request *request, const rh_http_spec *spec, rh_error 
     t->easy = curl_easy_init();
     bool ok = t->easy ? add_headers(t, spec, error)
                       : rh_fail(error, "http", "%s: libcurl is out of memory", t->label);
-    if (ok && (!is_http(spec->url) || curl_easy_setopt(t->easy, CURLOPT_URL, spec->url) != CURLE_OK))
+    if (ok &&
+        (!is_http(spec->url) || curl_easy_setopt(t->easy, CURLOPT_URL, spec->url) != CURLE_OK))
         ok = rh_fail(error, "url", "%s: this is not an http:// or https:// URL", t->label);
     if (!ok) {
         rh_error_module(error, "http");

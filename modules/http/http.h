@@ -27,13 +27,13 @@ typedef struct rh_http_spec {
     const char *const *headers; /* "Name: value", NULL-terminated; NULL: none */
     const void *body;           /* NULL: none */
     size_t body_size;
-    const char *bearer;        /* a token, or NULL */
-    const char *user;          /* HTTP basic, or NULL */
-    const char *password;      /* with user */
-    const char *ca;            /* PEM file of authorities instead of the system's, or NULL */
-    const char *proxy;         /* URL, "environment", or NULL: none */
-    int64_t delay_ms;          /* wait this long before sending: a retry's pause */
-    int64_t timeout_ms;        /* for the whole request, after the delay; <= 0: none but the task's */
+    const char *bearer;   /* a token, or NULL */
+    const char *user;     /* HTTP basic, or NULL */
+    const char *password; /* with user */
+    const char *ca;       /* PEM file of authorities instead of the system's, or NULL */
+    const char *proxy;    /* URL, "environment", or NULL: none */
+    int64_t delay_ms;     /* wait this long before sending: a retry's pause */
+    int64_t timeout_ms;   /* for the whole request, after the delay; <= 0: none but the task's */
     int64_t connect_timeout_ms; /* <= 0: 10 s */
     size_t max_body;            /* bytes, after decompression; 0: RH_HTTP_MAX_BODY */
     bool once; /* must not be sent twice: takes a new connection, since libcurl repeats a request by
@@ -47,9 +47,9 @@ typedef enum { RH_HTTP_SAME_ORIGIN, RH_HTTP_OTHER_ORIGIN, RH_HTTP_TO_CLEAR_TEXT 
 typedef struct rh_http_request {
     rh_op op;
     int status;
-    rh_buffer headers;   /* name NUL value NUL …, names in lower case; see rh_http_header() */
+    rh_buffer headers; /* name NUL value NUL …, names in lower case; see rh_http_header() */
     rh_buffer body;
-    char *redirect;      /* where a 3xx points to, absolute; or NULL */
+    char *redirect; /* where a 3xx points to, absolute; or NULL */
     rh_http_redirect redirect_to;
     int64_t retry_after; /* seconds, from Retry-After; 0: none */
     int64_t ms;          /* from sending to the end of the body */

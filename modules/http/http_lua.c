@@ -179,7 +179,8 @@ static void add_response_header(lua_State *L, const char *name, const char *valu
 {
     /* Lines of one name make one list (RFC 9110); cookies hold commas, so each keeps a line. */
     if (lua_getfield(L, -1, name) == LUA_TSTRING)
-        lua_pushfstring(L, "%s%s%s", lua_tostring(L, -1), strcmp(name, "set-cookie") ? ", " : "\n", value);
+        lua_pushfstring(L, "%s%s%s", lua_tostring(L, -1), strcmp(name, "set-cookie") ? ", " : "\n",
+                        value);
     else
         lua_pushstring(L, value);
     lua_setfield(L, -3, name);

@@ -32,7 +32,8 @@ void rh_http_certificate_release(rh_http_certificate *certificate)
     free(certificate);
 }
 
-static void ctx_freed(void *parent, void *data, CRYPTO_EX_DATA *ex, int index, long argl, void *argp)
+static void ctx_freed(void *parent, void *data, CRYPTO_EX_DATA *ex, int index, long argl,
+                      void *argp)
 {
     (void)parent, (void)ex, (void)index, (void)argl, (void)argp;
     rh_http_certificate_release(data);
@@ -141,10 +142,11 @@ void rh_http_certificate_explain(const rh_http_certificate *certificate, rh_buff
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
     case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-        rh_buffer_addf(out,
-                       "; this machine does not know the authority (%s) that signed the certificate of "
-                       "%s: give its certificate with ca = \"file.pem\"",
-                       certificate->issuer ? certificate->issuer : "(no name)", subject);
+        rh_buffer_addf(
+            out,
+            "; this machine does not know the authority (%s) that signed the certificate of "
+            "%s: give its certificate with ca = \"file.pem\"",
+            certificate->issuer ? certificate->issuer : "(no name)", subject);
         break;
     case X509_V_OK:
         if (certificate->names)

@@ -12,8 +12,8 @@
 typedef struct rh_http_certificate {
     unsigned owners;
     bool seen;
-    int error;          /* X509_V_… of the verification */
-    char *subject;      /* of the certificate that failed, else of the server's */
+    int error;     /* X509_V_… of the verification */
+    char *subject; /* of the certificate that failed, else of the server's */
     char *issuer;
     char *names;        /* host names the server's certificate is for: "a, b" */
     int64_t not_before; /* seconds since 1970, of the one that failed, else of the server's */

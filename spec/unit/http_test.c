@@ -91,7 +91,8 @@ static void heard(uv_stream_t *stream, ssize_t size, const uv_buf_t *buf)
     if (!end)
         return;
     const char *length = strcasestr(peer->in.data, "content-length:");
-    size_t whole = (size_t)(end + 4 - peer->in.data) + (length ? strtoul(length + 15, NULL, 10) : 0);
+    size_t whole =
+        (size_t)(end + 4 - peer->in.data) + (length ? strtoul(length + 15, NULL, 10) : 0);
     if (peer->in.size < whole)
         return;
     server.requests++;
@@ -179,10 +180,7 @@ static rh_http_request *wait_for(rh_http_request *request)
     return request;
 }
 
-static rh_http_request *ask(const rh_http_spec *spec)
-{
-    return wait_for(start(spec));
-}
+static rh_http_request *ask(const rh_http_spec *spec) { return wait_for(start(spec)); }
 
 static void expect_error(rh_http_request *request, const char *code, const char *part)
 {
@@ -198,7 +196,8 @@ static void expect_error(rh_http_request *request, const char *code, const char 
 static void gives_status_headers_and_body(void **state)
 {
     (void)state;
-    server.answer = "HTTP/1.1 503 Busy\r\nX-Thing:  a b \r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nbusy";
+    server.answer =
+        "HTTP/1.1 503 Busy\r\nX-Thing:  a b \r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nbusy";
     rh_http_spec spec = {.method = "GET", .url = server.url};
     rh_http_request *request = ask(&spec);
     assert_null(request->op.error.code);
@@ -216,8 +215,12 @@ static void sends_what_was_given(void **state)
     (void)state;
     server.answer = "HTTP/1.1 204 No Content\r\n\r\n";
     const char *headers[] = {"X-One: 1", "X-Empty:", NULL};
-    rh_http_spec spec = {.method = "PUT", .url = server.url, .headers = headers, .body = "a\0b",
-                         .body_size = 3, .bearer = "t0ken-t0ken"};
+    rh_http_spec spec = {.method = "PUT",
+                         .url = server.url,
+                         .headers = headers,
+                         .body = "a\0b",
+                         .body_size = 3,
+                         .bearer = "t0ken-t0ken"};
     rh_http_request *request = ask(&spec);
     assert_int_equal(request->status, 204);
     assert_non_null(strstr(server.heard.data, "PUT / HTTP/1.1\r\n"));
@@ -269,7 +272,8 @@ static void goes_over_a_unix_socket(void **state)
     assert_int_equal(uv_pipe_bind(&server.pipe, server.socket_path), 0);
     assert_int_equal(uv_listen((uv_stream_t *)&server.pipe, 4, connected), 0);
     server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-    rh_http_spec spec = {.method = "GET", .url = "http://docker/info", .unix_socket = server.socket_path};
+    rh_http_spec spec = {
+        .method = "GET", .url = "http://docker/info", .unix_socket = server.socket_path};
     rh_http_request *request = ask(&spec);
     assert_int_equal(request->status, 200);
     assert_non_null(strstr(server.heard.data, "GET /info HTTP/1.1\r\nHost: docker\r\n"));
@@ -385,7 +389,8 @@ static void waits_before_a_delayed_request(void **state)
 static int resolver_gate[2] = {-1, -1};
 
 /* Takes libcurl's place of the C library's: a resolver that answers when it is told to. */
-int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **found)
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                struct addrinfo **found)
 {
     (void)node, (void)service, (void)hints, (void)found;
     char byte;
