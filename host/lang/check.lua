@@ -7,7 +7,7 @@ local check = {}
 local function engine() return require "lang.engine" end
 
 local function wrong(where, message)
-    engine().fail("check", where .. ": " .. message
+    engine().fail("usage", where .. ": " .. message
         .. ": a check returns an expectation, a list of them, or a boolean and its evidence", { where = where })
 end
 

@@ -7,7 +7,7 @@ local options = {}
 
 -- What every verb of the language takes; the engine reads them.
 options.common = {
-    when = "any", only = "string|table", on_failure = "string", timeout = "string", key = "string|integer",
+    when = "any", only = "string|table", on_failure = "string", timeout = "duration", key = "string|integer",
 }
 
 local function refuse(where, message)

@@ -109,10 +109,10 @@ describe("a check", function()
     end)
     it("never takes silence for consent", function()
         for _, value in ipairs { {}, { true }, "ok", 1, { expect.new("a", 1) }, expect.new("a", 1) } do
-            assert.equal("check", stub.raised(judge, value).code)
+            assert.equal("usage", stub.raised(judge, value).code)
         end
         assert.matches("returned nothing", stub.raised(judge).message)
         assert.matches("returned nothing", stub.raised(judge, nil).message)
-        assert.equal("check", stub.raised(judge, expect.new("a", 1):below(2), "b").code)
+        assert.equal("usage", stub.raised(judge, expect.new("a", 1):below(2), "b").code)
     end)
 end)
