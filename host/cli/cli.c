@@ -11,7 +11,8 @@
 
 int rh_complain(int code, rh_error *error)
 {
-    fprintf(stderr, "rollouthost: %s\n", error->message ? error->message : "something failed without a reason");
+    fprintf(stderr, "rollouthost: %s\n",
+            error->message ? error->message : "something failed without a reason");
     rh_error_clear(error);
     return code;
 }
@@ -30,7 +31,8 @@ int rh_complainf(int code, const char *format, ...)
 const rh_command_def *rh_command_find(const char *name)
 {
     for (const rh_command_def *const *command = rh_commands_table; *command; command++)
-        if (strcmp((*command)->name, name) == 0) return *command;
+        if (strcmp((*command)->name, name) == 0)
+            return *command;
     return NULL;
 }
 
@@ -43,15 +45,21 @@ static bool looks_like_path(const char *word)
 static int unknown_command(const char *word)
 {
     if (looks_like_path(word))
-        return rh_complainf(RH_EXIT_USAGE, "%s: no such playbook. Check the path, relative to this folder", word);
+        return rh_complainf(RH_EXIT_USAGE,
+                            "%s: no such playbook. Check the path, relative to this folder", word);
     const char *names[64];
     size_t count = 0;
-    for (const rh_command_def *const *command = rh_commands_table; *command && count < 63; command++)
+    for (const rh_command_def *const *command = rh_commands_table; *command && count < 63;
+         command++)
         names[count++] = (*command)->name;
     names[count] = NULL;
     const char *near = rh_suggest(word, names);
-    if (near) return rh_complainf(RH_EXIT_USAGE, "unknown command \"%s\": did you mean \"%s\"?", word, near);
-    return rh_complainf(RH_EXIT_USAGE, "\"%s\" is neither a command nor a playbook. See `rollouthost --help`", word);
+    if (near)
+        return rh_complainf(RH_EXIT_USAGE, "unknown command \"%s\": did you mean \"%s\"?", word,
+                            near);
+    return rh_complainf(RH_EXIT_USAGE,
+                        "\"%s\" is neither a command nor a playbook. See `rollouthost --help`",
+                        word);
 }
 
 static int dispatch(const rh_command_def *command, char **argv)
@@ -72,7 +80,8 @@ static int dispatch(const rh_command_def *command, char **argv)
             code = command->run(&args);
         rh_args_free(&args);
     }
-    if (fflush(stdout) != 0 && code == RH_EXIT_OK) code = RH_EXIT_STOPPED;
+    if (fflush(stdout) != 0 && code == RH_EXIT_OK)
+        code = RH_EXIT_STOPPED;
     return code;
 }
 
@@ -83,12 +92,16 @@ int rh_cli_main(int argc, char **argv)
         rh_help_overview();
         return RH_EXIT_USAGE;
     }
-    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) return dispatch(rh_command_find("help"), argv + 2);
-    if (strcmp(word, "--version") == 0) return dispatch(rh_command_find("version"), argv + 2);
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+        return dispatch(rh_command_find("help"), argv + 2);
+    if (strcmp(word, "--version") == 0)
+        return dispatch(rh_command_find("version"), argv + 2);
     const rh_command_def *command = rh_command_find(word);
-    if (command) return dispatch(command, argv + 2);
+    if (command)
+        return dispatch(command, argv + 2);
     /* Options may stand before the playbook: the strict parser tells a wrong one. */
     const rh_command_def *run = rh_command_find("run");
-    if (run && (word[0] == '-' || access(word, F_OK) == 0)) return dispatch(run, argv + 1);
+    if (run && (word[0] == '-' || access(word, F_OK) == 0))
+        return dispatch(run, argv + 1);
     return unknown_command(word);
 }

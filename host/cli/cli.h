@@ -36,9 +36,10 @@ typedef struct rh_command_def {
     const char *summary; /* one line for the list of commands */
     const char *usage;   /* what follows the name: "[RUN] [--reason WHY]" */
     const char *about;   /* a few lines for its own help, or NULL */
-    const rh_option *options; /* ends with an empty one; NULL: none. --help and --state are always there */
-    int least, most;          /* positional arguments; most < 0: any number */
-    bool raw;                 /* arguments are handed over unparsed (lua) */
+    const rh_option
+        *options;    /* ends with an empty one; NULL: none. --help and --state are always there */
+    int least, most; /* positional arguments; most < 0: any number */
+    bool raw;        /* arguments are handed over unparsed (lua) */
     int (*run)(const rh_args *args); /* returns the exit code */
 } rh_command_def;
 
@@ -49,7 +50,7 @@ struct rh_args {
     struct rh_given {
         const rh_option *option;
         const char *value;
-    } *given;
+    } * given;
     size_t given_count;
 };
 
@@ -59,7 +60,8 @@ const rh_command_def *rh_command_find(const char *name);
 
 /* Parses argv (without program and command name) strictly. On false *error says what is wrong, with a
  * suggestion. *args points into argv; free it with rh_args_free(). `help`: --help was given. */
-bool rh_args_parse(rh_args *args, const rh_command_def *command, char **argv, bool *help, rh_error *error);
+bool rh_args_parse(rh_args *args, const rh_command_def *command, char **argv, bool *help,
+                   rh_error *error);
 void rh_args_free(rh_args *args);
 /* The value of an option, NULL if it was not given; a flag's value is "". */
 const char *rh_arg(const rh_args *args, const char *name);

@@ -8,7 +8,9 @@ static int run(const rh_args *args)
         return RH_EXIT_OK;
     }
     const rh_command_def *command = rh_command_find(word);
-    if (!command) return rh_complainf(RH_EXIT_USAGE, "no help on \"%s\": it is no command. See `rollouthost help`", word);
+    if (!command)
+        return rh_complainf(RH_EXIT_USAGE,
+                            "no help on \"%s\": it is no command. See `rollouthost help`", word);
     rh_help_command(command);
     return RH_EXIT_OK;
 }

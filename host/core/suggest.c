@@ -16,7 +16,8 @@ static size_t distance(const char *a, size_t a_size, const char *b, size_t b_siz
 {
     size_t rows[3][LONGEST + 1];
     size_t *before = rows[0], *above = rows[1], *row = rows[2];
-    for (size_t j = 0; j <= b_size; j++) above[j] = j;
+    for (size_t j = 0; j <= b_size; j++)
+        above[j] = j;
     for (size_t i = 1; i <= a_size; i++) {
         row[0] = i;
         for (size_t j = 1; j <= b_size; j++) {
@@ -36,12 +37,14 @@ static size_t distance(const char *a, size_t a_size, const char *b, size_t b_siz
 const char *rh_suggest(const char *word, const char *const *candidates)
 {
     const size_t size = strlen(word);
-    if (size == 0 || size > LONGEST) return NULL;
+    if (size == 0 || size > LONGEST)
+        return NULL;
     const char *nearest = NULL;
     size_t nearest_distance = 0;
     for (; *candidates; candidates++) {
         const size_t other = strlen(*candidates);
-        if (other == 0 || other > LONGEST) continue;
+        if (other == 0 || other > LONGEST)
+            continue;
         const size_t d = distance(word, size, *candidates, other);
         if (!nearest || d < nearest_distance) {
             nearest = *candidates;

@@ -1,0 +1,89 @@
+/* What a run looks like, derived from its events alone: the same tree serves the live checklist, the plain
+ * lines and `rollouthost show`. Tolerant of events and fields that it does not know. */
+#ifndef RH_SHOW_MODEL_H
+#define RH_SHOW_MODEL_H
+
+#include "core/event.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum {
+    RH_NODE_RUNNING,
+    RH_NODE_WAITING,
+    RH_NODE_OK,
+    RH_NODE_FAILED,
+    RH_NODE_SKIPPED,
+    RH_NODE_CANCELLED,
+    RH_NODE_DOUBT,
+} rh_node_status;
+
+enum { RH_TAIL = 12 }; /* lines of output that are kept of a running node */
+
+typedef struct rh_node {
+    struct rh_node *parent, *first, *last, *next;
+    char *kind, *key, *name; /* "step", "Deploy/migrate", "migrate" */
+    char *line;              /* "playbooks/shop.lua:23", or NULL */
+    rh_node_status status;
+    bool replayed; /* ended in an earlier turn at the run */
+    int64_t begun_us, ended_us, ms;
+    char *note;  /* what came of it: measurements, who answered, why it was skipped */
+    char *error; /* why it failed */
+    int attempt, checks;
+    bool headed; /* a display's mark: its heading is printed */
+    /* While it runs: */
+    char *doing;       /* the effect in flight, described */
+    char *waiting_for; /* and the command that ends the wait, where a person's answer does */
+    char *command;
+    int64_t until_us;
+    double done, total, rate;
+    char *unit;
+    char *tail[RH_TAIL]; /* newest last; NULL where there is none */
+    bool tail_open;      /* the newest has not ended in a line break yet */
+} rh_node;
+
+typedef struct rh_model {
+    rh_node root; /* its children are what the playbook's top level did */
+    char *run, *playbook, *title, *environment, *operator, * host;
+    char *mode;
+    json_t *inputs;
+    char *status; /* of run.end: "succeeded", …; NULL before */
+    char *error;
+    int64_t exit_code; /* -1 before the end */
+    int64_t begun_us, ended_us;
+    bool rolling_back, rolled_back, paused;
+    int turns;     /* processes that worked on it */
+    json_t *armed; /* key → name of compensations that are registered and neither run nor dropped */
+    json_t *doubts; /* effect key → { payload of the doubt } */
+    bool keep;      /* nodes of effects too: for `show` */
+    json_t *nodes;  /* key → address of the newest node with it */
+} rh_model;
+
+typedef enum {
+    RH_CHANGE_NONE,
+    RH_CHANGE_BEGAN,
+    RH_CHANGE_ENDED,
+    RH_CHANGE_UPDATED,
+    RH_CHANGE_RUN
+} rh_change_kind;
+
+typedef struct rh_change {
+    rh_change_kind kind;
+    rh_node *node;   /* never NULL unless kind is NONE; the root for what concerns the run */
+    json_t *payload; /* borrowed, valid during the call that gets the change */
+} rh_change;
+
+typedef void (*rh_change_fn)(void *data, const rh_change *change, const rh_event *event);
+
+void rh_model_init(rh_model *model, bool keep);
+/* Applies an event and calls `fn` (may be NULL) with what it changed. */
+void rh_model_apply(rh_model *model, const rh_event *event, rh_change_fn fn, void *data);
+void rh_model_free(rh_model *model);
+
+rh_node *rh_model_find(const rh_model *model, const char *key); /* by its key, or NULL */
+bool rh_node_is(const rh_node *node, const char *kind);
+bool rh_node_is_open(const rh_node *node); /* running or waiting */
+int rh_node_depth(const rh_node *node);    /* 0: a child of the root */
+
+#endif

@@ -1,0 +1,203 @@
+#include "show/view.h"
+
+#include "core/loop.h"
+#include "show/payload.h"
+#include "show/summary.h"
+#include "show/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct rh_plain {
+    rh_view view;
+    rh_buffer partial; /* output that has not ended in a line break yet, and whose it is */
+    char *partial_key;
+    int replayed;
+} rh_plain;
+
+/* "2026-11-20 22:03:04 OK    text". */
+static void print(rh_view *view, int64_t time_us, const char *word, const char *text)
+{
+    rh_buffer line = {0};
+    rh_text_time(&line, time_us);
+    rh_buffer_addf(&line, " %-5s %s\n", word, text);
+    rh_sink_write(view->sink, line.data, line.size);
+    rh_buffer_free(&line);
+}
+
+static void print_take(rh_view *view, int64_t time_us, const char *word, char *text)
+{
+    print(view, time_us, word, text);
+    free(text);
+}
+
+static void flush_partial(rh_plain *plain, int64_t time_us)
+{
+    if (plain->partial.size) {
+        rh_buffer line = {0};
+        rh_buffer_addf(&line, "%s | ", plain->partial_key);
+        rh_text_clean(&line, plain->partial.data, plain->partial.size);
+        print(&plain->view, time_us, "OUT", line.data);
+        rh_buffer_free(&line);
+    }
+    rh_buffer_clear(&plain->partial);
+}
+
+static void print_output(rh_plain *plain, const rh_node *node, const json_t *payload,
+                         int64_t time_us)
+{
+    const char *text = rh_payload_text(payload, "text");
+    if (!text)
+        return;
+    if (!plain->partial_key || strcmp(plain->partial_key, node->key) != 0) {
+        flush_partial(plain, time_us);
+        free(plain->partial_key);
+        plain->partial_key = rh_strdup(node->key);
+    }
+    for (const char *end; (end = strchr(text, '\n')); text = end + 1) {
+        rh_buffer_add(&plain->partial, text, (size_t)(end - text));
+        flush_partial(plain, time_us);
+    }
+    rh_buffer_adds(&plain->partial, text);
+    if (plain->partial.size > 4096)
+        flush_partial(plain, time_us);
+}
+
+static void print_end(rh_view *view, const rh_node *node, int64_t time_us)
+{
+    static const char *const words[] = {"BEGIN", "WAIT", "OK", "FAIL", "SKIP", "STOP", "DOUBT"};
+    rh_buffer text = {0};
+    rh_buffer_addf(&text, "%s %s ", node->kind, node->key);
+    if (node->status != RH_NODE_SKIPPED)
+        rh_text_duration(&text, node->ms);
+    const char *why = node->error ? node->error : node->note;
+    if (why && *why)
+        rh_buffer_addf(&text, ": %s", why);
+    if (node->error && node->line)
+        rh_buffer_addf(&text, " (%s)", node->line);
+    if (node->error && node->note)
+        rh_buffer_addf(&text, " [%s]", node->note);
+    print(view, time_us, words[node->status], text.data);
+    rh_buffer_free(&text);
+}
+
+static void print_waiting(rh_view *view, const rh_node *node, int64_t time_us)
+{
+    if (!node->waiting_for)
+        return;
+    rh_buffer text = {0};
+    rh_buffer_addf(&text, "%s %s: %s", node->kind, node->key, node->waiting_for);
+    if (node->until_us) {
+        rh_buffer_adds(&text, " until ");
+        rh_text_time(&text, node->until_us);
+    }
+    if (node->command)
+        rh_buffer_addf(&text, ": %s", node->command);
+    print(view, time_us, "WAIT", text.data);
+    rh_buffer_free(&text);
+}
+
+static void print_summary_line(void *data, const char *label, const char *text)
+{
+    rh_view *view = data;
+    print_take(view, view->model.ended_us, "END", rh_format("%s: %s", label, text));
+}
+
+static void print_run(rh_plain *plain, const rh_event *event)
+{
+    rh_view *view = &plain->view;
+    const rh_model *model = &view->model;
+    rh_buffer text = {0};
+    if (strcmp(event->type, "run.start") == 0 || strcmp(event->type, "run.resume") == 0) {
+        rh_buffer_addf(&text, "%s %s %s ", model->run ? model->run : "",
+                       model->playbook ? model->playbook : "",
+                       model->environment ? model->environment : "");
+        rh_summary_inputs(&text, model);
+        if (model->operator)
+            rh_buffer_addf(&text, " by %s", model->operator);
+        if (plain->replayed)
+            rh_buffer_addf(&text, " (%d recorded)", plain->replayed);
+        print(view, event->time_us, event->type[4] == 's' ? "START" : "AGAIN", text.data);
+    } else if (strcmp(event->type, "run.end") == 0) {
+        rh_mood mood;
+        rh_buffer_addf(&text, "%s, exit %lld, ", rh_summary_title(model, &mood),
+                       (long long)model->exit_code);
+        rh_text_duration(&text, (model->ended_us - model->begun_us) / 1000);
+        print(view, event->time_us, "END", text.data);
+        rh_summary_each(model, print_summary_line, view);
+    }
+    rh_buffer_free(&text);
+}
+
+static void update(rh_plain *plain, const rh_change *change, const rh_event *event)
+{
+    rh_view *view = &plain->view;
+    const rh_node *node = change->node;
+    if (strcmp(event->type, "output") == 0)
+        print_output(plain, node, change->payload, event->time_us);
+    else if (strcmp(event->type, "effect.begin") == 0 && node->doing)
+        print_take(view, event->time_us, "DO", rh_format("%s: %s", node->key, node->doing));
+    else if (strcmp(event->type, "waiting") == 0)
+        print_waiting(view, node, event->time_us);
+    else if (strcmp(event->type, "check") == 0 && node->note)
+        print_take(view, event->time_us, "CHECK", rh_format("%s: %s", node->key, node->note));
+    else if (strcmp(event->type, "attempt.end") == 0 &&
+             rh_payload_text(change->payload, "status") &&
+             strcmp(rh_payload_text(change->payload, "status"), "ok") != 0) {
+        char *why = rh_payload_error(change->payload);
+        print_take(
+            view, event->time_us, "TRY",
+            rh_format("%s: attempt %d failed: %s", node->key, node->attempt, why ? why : ""));
+        free(why);
+    } else if (strstr(event->type, ".answer") && node->note)
+        print_take(view, event->time_us, "SAID", rh_format("%s: %s", node->key, node->note));
+}
+
+static void change(rh_view *view, const rh_change *change, const rh_event *event)
+{
+    rh_plain *plain = (rh_plain *)view;
+    const rh_node *node = change->node;
+    if (event->replayed) {
+        if (change->kind == RH_CHANGE_ENDED)
+            plain->replayed++;
+        return;
+    }
+    if (change->kind != RH_CHANGE_UPDATED)
+        flush_partial(plain, event->time_us);
+    if (change->kind == RH_CHANGE_RUN)
+        print_run(plain, event);
+    else if (change->kind == RH_CHANGE_UPDATED)
+        update(plain, change, event);
+    else if (rh_node_is(node, "note"))
+        print(view, event->time_us, "NOTE", node->name);
+    else if (change->kind == RH_CHANGE_ENDED)
+        print_end(view, node, event->time_us);
+    else if (rh_node_is(node, "rollback")) {
+        char *why = rh_payload_error(change->payload);
+        print_take(view, event->time_us, "UNDO",
+                   rh_format("rolling back%s%s", why ? ": " : "", why ? why : ""));
+        free(why);
+    } else
+        print_take(view, event->time_us, "BEGIN", rh_format("%s %s", node->kind, node->key));
+}
+
+static void notice(rh_view *view, const char *text) { print(view, rh_wall_us(), "NOTE", text); }
+
+static void close_plain(rh_view *view)
+{
+    rh_plain *plain = (rh_plain *)view;
+    flush_partial(plain, rh_wall_us());
+    rh_sink_close(view->sink);
+    rh_model_free(&view->model);
+    rh_buffer_free(&plain->partial);
+    free(plain->partial_key);
+    free(plain);
+}
+
+rh_view *rh_plain_open(void)
+{
+    static const rh_view_class class = {.change = change, .notice = notice, .close = close_plain};
+    rh_plain *plain = rh_alloc(sizeof *plain);
+    plain->view.class = &class;
+    return &plain->view;
+}
