@@ -258,6 +258,8 @@ static const char *code_of(const transfer *t, CURLcode curl)
 static void add_reason(const transfer *t, const char *code, CURLcode curl, rh_buffer *out)
 {
     const char *said = t->curl_said[0] ? t->curl_said : curl_easy_strerror(curl);
+    long err = 0;
+    curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &err);
     if (strcmp(code, "body_too_large") == 0) {
         curl_off_t announced = -1;
         curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
@@ -271,7 +273,8 @@ static void add_reason(const transfer *t, const char *code, CURLcode curl, rh_bu
     if (strcmp(code, "tls") == 0)
         rh_http_certificate_explain(t->certificate, out);
     else if (strcmp(code, "connect") == 0)
-        rh_buffer_adds(out, "; is the service running and listening there?");
+        rh_buffer_addf(out, " (%s); is the service running and listening there?",
+                       strerror((int)err));
     else if (strcmp(code, "network") == 0)
         rh_buffer_adds(out, "; this machine has no way to that network");
     else if (strcmp(code, "dns") == 0)

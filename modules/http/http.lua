@@ -31,10 +31,12 @@ local CHECK = with(OPTIONS, {
 
 local CLASSES = { GET = "read", HEAD = "read", OPTIONS = "read", PUT = "idempotent", DELETE = "idempotent" }
 
--- What a gateway answers while the service behind it is not there, or asks to come back later.
+-- What may pass by itself, and so is worth another attempt.
 local TRANSIENT_STATUS = { [429] = true, [502] = true, [503] = true, [504] = true }
--- Nothing came back, so that nothing is known; whether it was acted upon matters to unsafe requests only.
 local TRANSIENT_ERROR = { connect = true, dns = true, network = true, reset = true }
+-- The same for an unsafe request: only where it surely was not acted upon.
+local REFUSED_STATUS = { [429] = true }
+local REFUSED_ERROR = { connect = true, dns = true, network = true }
 
 -- ---- arguments ----
 
@@ -149,16 +151,12 @@ local function body(args, given, where)
     end
 end
 
-local function retry(given, class, where)
+local function retry(given, where)
     if not given then
         return nil
     end
     local spec = rt.options(given, { times = "integer", backoff = "duration", max = "duration" },
         where .. ": retry")
-    if class == "unsafe" then
-        fail(where, "retry could do it twice; it is for GET, HEAD, PUT and DELETE, or with idempotency_key = … "
-            .. "or idempotent = true where the server makes sure of it")
-    end
     local times = spec.times or 3
     if times < 1 then
         fail(where, "retry.times counts all attempts: 1 or more")
@@ -202,7 +200,7 @@ local function arguments(method, url, opts, spec, where)
     args.class = CLASSES[method]
         or (given.idempotent or has_header(args.headers, "idempotency-key")) and "idempotent" or "unsafe"
     args.once = args.class == "unsafe"
-    args.retry = retry(given.retry, args.class, where)
+    args.retry = retry(given.retry, where)
     return args
 end
 
@@ -270,13 +268,16 @@ local function exchange(args)
         return attempt(args, nil, left)
     end
     local delay
+    local passing, errors = TRANSIENT_STATUS, TRANSIENT_ERROR
+    if args.class == "unsafe" then
+        passing, errors = REFUSED_STATUS, REFUSED_ERROR
+    end
     for n = 1, args.retry.times do
         local ok, result = pcall(attempt, args, delay, left)
-        local again = ok and TRANSIENT_STATUS[result.status]
-            or not ok and type(result) == "table" and TRANSIENT_ERROR[result.code]
-        delay = math.min(args.retry.backoff << (n - 1), args.retry.max)
+        local again = ok and passing[result.status]
+            or not ok and type(result) == "table" and errors[result.code]
         local asked = ok and result.retry_after * 1000 or 0
-        delay = math.max(delay, asked)
+        delay = math.max(math.min(args.retry.backoff << (n - 1), args.retry.max), asked)
         if not again or n == args.retry.times or asked > args.retry.max or delay >= left() then
             if not ok then
                 error(result, 0)
@@ -299,7 +300,8 @@ end
 
 -- Text of an answer that is fit for one line of a message.
 local function excerpt(text)
-    local line = text:gsub("[%s%c]+", " "):gsub("^ ", "")
+    text = text:match("<title>(.-)</title>") or text
+    local line = text:gsub("[%s%c]+", " "):gsub("^ ", ""):gsub(" $", "")
     if #line > 200 then
         line = line:sub(1, utf8.offset(line, 0, 200) - 1) .. " …"
     end
@@ -354,7 +356,8 @@ local function at_path(value, path)
     return value
 end
 
-local function extracted(args, result)
+-- Named after the effect, which is unique in the run: a step's result refers to a secret by its name.
+local function extracted(args, result, ctx)
     local value = at_path(result, args.secret)
     if type(value) == "number" then
         value = tostring(value)
@@ -362,14 +365,14 @@ local function extracted(args, result)
     if type(value) ~= "string" or value == "" then
         rt.raise("secret", ("%s answered %d without a text at %s"):format(describe(args), result.status, args.secret))
     end
-    return value
+    return native.secret(args.secret .. " of " .. ctx.key, value)
 end
 
-local function call(args)
+local function call(args, ctx)
     local response = exchange(args)
     expect_status(args, response)
     local result = shape(args, response)
-    return args.secret and extracted(args, result) or result
+    return args.secret and extracted(args, result, ctx) or result
 end
 
 local function sample(args)

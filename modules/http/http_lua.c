@@ -1,11 +1,12 @@
 /* http: the binding.
  *
  *   native.request{ … } ⏳ → { status, headers, body, ms, retry_after, redirect, redirect_to }
+ *   native.secret(name, text) → secret
  *
- * Fields: method, url (text), query and form (arrays of { name, value }), json (any value), body (text),
- * headers (array of { name, value }), bearer, user and password (text), ca, proxy, unix_socket, delay,
- * timeout, connect_timeout (ms), max_body (bytes), once. A text is a string or a secret; secrets are opened
- * here, also inside `json`. */
+ * Fields of a request: method, url (text), query and form (arrays of { name, value }), json (any value),
+ * body (text), headers (array of { name, value }), bearer, user and password (text), ca, proxy,
+ * unix_socket, delay, timeout, connect_timeout (ms), max_body (bytes), once. A text is a string or a
+ * secret; secrets are opened here, also inside `json`. */
 #include "http.h"
 
 #include "core/json.h"
@@ -265,6 +266,16 @@ static int request(lua_State *L)
     return rh_await(L, op, 0);
 }
 
+static int secret(lua_State *L)
+{
+    size_t size;
+    const char *name = luaL_checkstring(L, 1), *text = luaL_checklstring(L, 2, &size);
+    rh_error error = {0};
+    if (!rh_secret_push(L, name, text, size, &error))
+        rh_raise(L, &error);
+    return 1;
+}
+
 static int close_engine(lua_State *L)
 {
     (void)L;
@@ -274,7 +285,7 @@ static int close_engine(lua_State *L)
 
 static int open_http(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"request", request}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"request", request}, {"secret", secret}, {NULL, NULL}};
     luaL_newlib(L, functions);
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, close_engine);
