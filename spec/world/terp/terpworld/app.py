@@ -21,6 +21,12 @@ from .place import Place, write_whole
 POOL = 6
 
 
+def seconds(text):
+    """"5m", "90s", "1h" or plain seconds."""
+    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
+    return float(text[:-1]) * unit if unit else float(text)
+
+
 def plain(value):
     if isinstance(value, (datetime.datetime, datetime.date)):
         return value.isoformat()
@@ -126,7 +132,7 @@ class App:
         if (method, path) == ("GET", "/version"):
             return 200, self.version()
         if (method, path) == ("GET", "/metrics"):
-            return 200, self.metrics(float(query.get("window", 60)))
+            return 200, self.metrics(seconds(query.get("window", "1m")))
         if path.startswith("/admin/maintenance"):
             if bearer != self.place.config["admin"][self.env]:
                 raise terp.Refused(401, "the admin token is missing or wrong")
@@ -211,8 +217,9 @@ class Handler(BaseHTTPRequestHandler):
             with self.app.lock:
                 self.app.served.append((time.time(), took, status))
         # One log line a request, the errors with their reason: `railway logs` shows them.
-        reason = f" {body['error']}" if status >= 500 and counted else ""
-        print(f"{time.time():.3f} {self.app.release['version']} {self.command} {parts.path} {status} "
+        failed = status >= 500 and counted
+        level, reason = ("error", f" {body['error']}") if failed else ("info", "")
+        print(f"{time.time():.3f} {self.app.release['id']} level={level} {self.command} {parts.path} {status} "
               f"{took:.1f}ms{reason}", flush=True)
         self.reply(status, body)
 

@@ -160,7 +160,7 @@ def railway(place, arguments):
         print(json.dumps(status(place, env)))
         return 0
     if command == "logs":
-        return logs(place, env, float(option(arguments, "--since", "3600")), option(arguments, "--filter", ""))
+        return logs(place, env, float(option(arguments, "--since", "86400")), option(arguments, "--filter", ""))
     if command not in ("deploy", "rollback"):
         raise SystemExit(f"error: unrecognized subcommand '{command}'")
     with place.lock(f"deploy.{env}"):
@@ -173,10 +173,10 @@ def railway(place, arguments):
 
 
 def logs(place, env, since, text):
-    begin = time.time() - since
+    begin, deployment = time.time() - since, Deployments(place, env).active()["id"]
     for line in (place.root / "log" / f"app-{env}.log").read_text().splitlines():
-        stamp = line.split(" ", 1)[0]
-        if text in line and stamp.replace(".", "").isdigit() and float(stamp) >= begin:
+        stamp, _, rest = line.partition(" ")
+        if rest.startswith(deployment + " ") and text in line and float(stamp) >= begin:
             print(line)
     return 0
 
