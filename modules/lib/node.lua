@@ -1,7 +1,12 @@
 -- node: a project's own scripts, run by its package manager.
-local sh = require "rollout.sh"
+local fs, sh = require "rollout.fs", require "rollout.sh"
 
 local node = {}
+
+local ANY = {}
+for code = 0, 255 do
+    ANY[code + 1] = code
+end
 
 local Project = {}
 Project.__index = Project
@@ -17,6 +22,16 @@ end
 --- Runs a script of package.json; its failure is the step's.
 function Project:run(script, options)
     return self.tools.run({ self.manager, script }, options)
+end
+
+--- The same, keeping what it printed in the file `log`, also where it fails (a pipe into tee would hide the failure).
+function Project:logged(script, log)
+    local ran = self.tools.run({ self.manager, script }, { ok = ANY, capture = "16MiB" })
+    fs.write(log, ran.out .. ran.err)
+    if ran.code ~= 0 then
+        error(("`%s %s` exited with %d; its output is in %s"):format(self.manager, script, ran.code, log))
+    end
+    return { log = log, ms = ran.ms }
 end
 
 --- A script that changes nothing, as an expectation: a non-zero exit fails the check.
