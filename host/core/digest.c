@@ -7,7 +7,8 @@
 #include <string.h>
 #include <sys/random.h>
 
-void rh_hex(const uint8_t *bytes, size_t size, char *out) {
+void rh_hex(const uint8_t *bytes, size_t size, char *out)
+{
     static const char digits[] = "0123456789abcdef";
     for (size_t i = 0; i < size; i++) {
         *out++ = digits[bytes[i] >> 4];
@@ -16,7 +17,8 @@ void rh_hex(const uint8_t *bytes, size_t size, char *out) {
     *out = '\0';
 }
 
-void rh_sha256_hex(const void *data, size_t size, char out[RH_SHA256_HEX]) {
+void rh_sha256_hex(const void *data, size_t size, char out[RH_SHA256_HEX])
+{
     struct sha256_ctx context;
     uint8_t digest[RH_SHA256_SIZE];
     sha256_init(&context);
@@ -26,7 +28,8 @@ void rh_sha256_hex(const void *data, size_t size, char out[RH_SHA256_HEX]) {
 }
 
 void rh_hmac_sha256_hex(const void *key, size_t key_size, const void *data, size_t size,
-                        char out[RH_SHA256_HEX]) {
+                        char out[RH_SHA256_HEX])
+{
     struct hmac_sha256_ctx context;
     uint8_t digest[RH_SHA256_SIZE];
     hmac_sha256_set_key(&context, key_size, key);
@@ -36,14 +39,16 @@ void rh_hmac_sha256_hex(const void *key, size_t key_size, const void *data, size
     explicit_bzero(&context, sizeof context);
 }
 
-void rh_base64_encode(const void *data, size_t size, rh_buffer *out) {
+void rh_base64_encode(const void *data, size_t size, rh_buffer *out)
+{
     rh_buffer_reserve(out, BASE64_ENCODE_RAW_LENGTH(size));
     base64_encode_raw(out->data + out->size, size, data);
     out->size += BASE64_ENCODE_RAW_LENGTH(size);
     out->data[out->size] = '\0';
 }
 
-bool rh_base64_decode(const char *text, size_t size, rh_buffer *out) {
+bool rh_base64_decode(const char *text, size_t size, rh_buffer *out)
+{
     struct base64_decode_ctx context;
     size_t written = BASE64_DECODE_LENGTH(size);
     rh_buffer_reserve(out, written);
@@ -56,7 +61,8 @@ bool rh_base64_decode(const char *text, size_t size, rh_buffer *out) {
     return true;
 }
 
-void rh_random(void *bytes, size_t size) {
+void rh_random(void *bytes, size_t size)
+{
     if (getrandom(bytes, size, 0) != (ssize_t)size)
         abort();
 }

@@ -15,7 +15,7 @@ void rh_sha256_hex(const void *data, size_t size, char out[RH_SHA256_HEX]);
 void rh_hmac_sha256_hex(const void *key, size_t key_size, const void *data, size_t size,
                         char out[RH_SHA256_HEX]);
 
-void rh_base64_encode(const void *data, size_t size, rh_buffer *out);                /* appends */
+void rh_base64_encode(const void *data, size_t size, rh_buffer *out); /* appends */
 bool rh_base64_decode(const char *text, size_t size, rh_buffer *out); /* false: not base64 */
 
 /* `size` bytes from the kernel; it is only asked for few, and aborts the process where there are none. */

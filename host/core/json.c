@@ -15,7 +15,8 @@ static const char array_mark[] = "json.array";
 
 void rh_json_null(lua_State *L) { lua_pushlightuserdata(L, NULL); }
 
-void rh_json_array(lua_State *L, int idx) {
+void rh_json_array(lua_State *L, int idx)
+{
     idx = lua_absindex(L, idx);
     if (luaL_newmetatable(L, array_mark)) {
         lua_pushboolean(L, false);
@@ -24,7 +25,8 @@ void rh_json_array(lua_State *L, int idx) {
     lua_setmetatable(L, idx);
 }
 
-static bool is_marked(lua_State *L, int idx) {
+static bool is_marked(lua_State *L, int idx)
+{
     if (!lua_getmetatable(L, idx))
         return false;
     luaL_getmetatable(L, array_mark);
@@ -36,7 +38,8 @@ static bool is_marked(lua_State *L, int idx) {
 /* Text. ------------------------------------------------------------------------------------------ */
 
 /* The length of the UTF-8 sequence at text, 0 where there is none (overlong, surrogate, cut off). */
-static size_t sequence(const unsigned char *text, size_t size) {
+static size_t sequence(const unsigned char *text, size_t size)
+{
     if (text[0] < 0x80)
         return 1;
     size_t length = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
@@ -51,7 +54,8 @@ static size_t sequence(const unsigned char *text, size_t size) {
     return length;
 }
 
-static bool is_utf8(const char *text, size_t size) {
+static bool is_utf8(const char *text, size_t size)
+{
     for (size_t i = 0; i < size;) {
         size_t length = sequence((const unsigned char *)text + i, size - i);
         if (!length)
@@ -61,12 +65,14 @@ static bool is_utf8(const char *text, size_t size) {
     return true;
 }
 
-void rh_json_quote(rh_buffer *out, const char *text, size_t size) {
+void rh_json_quote(rh_buffer *out, const char *text, size_t size)
+{
     static const char named[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
     rh_buffer_add(out, "\"", 1);
     for (size_t i = 0, plain = 0; i <= size; i++) {
         unsigned char c = i < size ? (unsigned char)text[i] : 0;
-        size_t length = i < size && c >= 0x80 ? sequence((const unsigned char *)text + i, size - i) : 1;
+        size_t length =
+            i < size && c >= 0x80 ? sequence((const unsigned char *)text + i, size - i) : 1;
         if (i < size && c >= 0x20 && c != '"' && c != '\\' && c != 0x7f && length) {
             i += length - 1;
             continue;
@@ -87,7 +93,8 @@ void rh_json_quote(rh_buffer *out, const char *text, size_t size) {
 }
 
 /* The shortest text that reads back as the same float. */
-static void format_float(double value, char *text, size_t size) {
+static void format_float(double value, char *text, size_t size)
+{
     for (int digits = 15; digits <= 17; digits++) {
         snprintf(text, size, "%.*g", digits, value);
         if (strtod(text, NULL) == value)
@@ -119,7 +126,8 @@ struct encoder {
     bool altered;
 };
 
-static void add_path(rh_buffer *path, const struct place *place) {
+static void add_path(rh_buffer *path, const struct place *place)
+{
     if (!place->up)
         return;
     add_path(path, place->up);
@@ -129,7 +137,8 @@ static void add_path(rh_buffer *path, const struct place *place) {
         rh_buffer_addf(path, "[%lld]", (long long)place->index);
 }
 
-static bool refuse(struct encoder *e, const struct place *place, const char *what) {
+static bool refuse(struct encoder *e, const struct place *place, const char *what)
+{
     rh_buffer path = {0};
     add_path(&path, place);
     rh_fail(e->error, "json", "%s %s", path.size ? path.data : "the value", what);
@@ -137,7 +146,8 @@ static bool refuse(struct encoder *e, const struct place *place, const char *wha
     return false;
 }
 
-static void new_line(struct encoder *e, unsigned depth) {
+static void new_line(struct encoder *e, unsigned depth)
+{
     if (!(e->flags & RH_JSON_PRETTY))
         return;
     rh_buffer_add(e->out, "\n", 1);
@@ -145,13 +155,16 @@ static void new_line(struct encoder *e, unsigned depth) {
         rh_buffer_add(e->out, "  ", 2);
 }
 
-static void add_bytes(struct encoder *e, const char *text, size_t size) {
+static void add_bytes(struct encoder *e, const char *text, size_t size)
+{
     rh_buffer_adds(e->out, "{\"$bytes\":\"");
     rh_base64_encode(text, size, e->out);
     rh_buffer_adds(e->out, "\"}");
 }
 
-static bool add_text(struct encoder *e, const char *text, size_t size, const struct place *place, bool key) {
+static bool add_text(struct encoder *e, const char *text, size_t size, const struct place *place,
+                     bool key)
+{
     rh_buffer masked = {0};
     if (e->mask && rh_mask_text(e->mask, text, size, &masked)) {
         e->altered = true;
@@ -171,7 +184,8 @@ static bool add_text(struct encoder *e, const char *text, size_t size, const str
     return ok;
 }
 
-static bool add_number(struct encoder *e, int idx, const struct place *place) {
+static bool add_number(struct encoder *e, int idx, const struct place *place)
+{
     char text[40];
     if (lua_isinteger(e->L, idx)) {
         snprintf(text, sizeof text, LUA_INTEGER_FMT, lua_tointeger(e->L, idx));
@@ -180,7 +194,10 @@ static bool add_number(struct encoder *e, int idx, const struct place *place) {
         if (!isfinite(value)) {
             if (!(e->flags & RH_JSON_JOURNAL))
                 return refuse(e, place, "is a number that JSON cannot hold (inf or nan)");
-            rh_buffer_addf(e->out, "{\"$float\":\"%s\"}", isnan(value) ? "nan" : value > 0 ? "inf" : "-inf");
+            rh_buffer_addf(e->out, "{\"$float\":\"%s\"}",
+                           isnan(value) ? "nan"
+                           : value > 0  ? "inf"
+                                        : "-inf");
             return true;
         }
         format_float(value, text, sizeof text);
@@ -196,7 +213,8 @@ static bool add_number(struct encoder *e, int idx, const struct place *place) {
     return true;
 }
 
-static bool add_secret(struct encoder *e, int idx, const struct place *place) {
+static bool add_secret(struct encoder *e, int idx, const struct place *place)
+{
     size_t size;
     const char *text = rh_secret_text(e->L, idx, &size);
     if (e->flags & RH_JSON_JOURNAL) {
@@ -214,7 +232,8 @@ static bool add_secret(struct encoder *e, int idx, const struct place *place) {
 
 static bool add_value(struct encoder *e, int idx, const struct place *place);
 
-static bool add_array(struct encoder *e, int idx, lua_Integer count, const struct place *place) {
+static bool add_array(struct encoder *e, int idx, lua_Integer count, const struct place *place)
+{
     rh_buffer_add(e->out, "[", 1);
     for (lua_Integer i = 1; i <= count; i++) {
         struct place item = {place, NULL, i, place->depth + 1};
@@ -238,7 +257,8 @@ struct key {
     int slot; /* where the key is on the Lua stack: reading the field allocates nothing */
 };
 
-static int compare_keys(const void *left, const void *right) {
+static int compare_keys(const void *left, const void *right)
+{
     const struct key *a = left, *b = right;
     size_t common = a->size < b->size ? a->size : b->size;
     int order = memcmp(a->text, b->text, common);
@@ -246,7 +266,8 @@ static int compare_keys(const void *left, const void *right) {
 }
 
 static bool add_fields(struct encoder *e, int idx, const struct key *keys, size_t count,
-                       const struct place *place) {
+                       const struct place *place)
+{
     rh_buffer_add(e->out, "{", 1);
     for (size_t i = 0; i < count; i++) {
         struct place field = {place, keys[i].text, 0, place->depth + 1};
@@ -268,7 +289,8 @@ static bool add_fields(struct encoder *e, int idx, const struct key *keys, size_
     return true;
 }
 
-static bool add_object(struct encoder *e, int idx, size_t count, const struct place *place) {
+static bool add_object(struct encoder *e, int idx, size_t count, const struct place *place)
+{
     lua_State *L = e->L;
     int top = lua_gettop(L);
     if (count > INT32_MAX / 2 || !lua_checkstack(L, (int)count + 10))
@@ -293,7 +315,8 @@ static bool add_object(struct encoder *e, int idx, size_t count, const struct pl
     return ok;
 }
 
-static bool add_table(struct encoder *e, int idx, const struct place *place) {
+static bool add_table(struct encoder *e, int idx, const struct place *place)
+{
     lua_State *L = e->L;
     if (place->depth >= RH_JSON_MAX_DEPTH)
         return refuse(e, place, "is nested too deeply (over 100 levels), or contains itself");
@@ -312,7 +335,8 @@ static bool add_table(struct encoder *e, int idx, const struct place *place) {
         }
     }
     if (odd || (integers && strings))
-        return refuse(e, place, "is a table with mixed keys: a list has 1 to n, anything else has names");
+        return refuse(e, place,
+                      "is a table with mixed keys: a list has 1 to n, anything else has names");
     if ((size_t)highest != integers)
         return refuse(e, place, "is a list with holes: use json.null for a missing item");
     if (integers || (!strings && is_marked(L, idx)))
@@ -320,7 +344,8 @@ static bool add_table(struct encoder *e, int idx, const struct place *place) {
     return add_object(e, idx, strings, place);
 }
 
-static bool add_value(struct encoder *e, int idx, const struct place *place) {
+static bool add_value(struct encoder *e, int idx, const struct place *place)
+{
     if (!lua_checkstack(e->L, 10))
         return refuse(e, place, "is nested too deeply");
     switch (lua_type(e->L, idx)) {
@@ -353,11 +378,13 @@ static bool add_value(struct encoder *e, int idx, const struct place *place) {
         break;
     }
     char what[64];
-    snprintf(what, sizeof what, "is a %s: it cannot be kept", lua_typename(e->L, lua_type(e->L, idx)));
+    snprintf(what, sizeof what, "is a %s: it cannot be kept",
+             lua_typename(e->L, lua_type(e->L, idx)));
     return refuse(e, place, what);
 }
 
-static bool encode(struct encoder *e, int idx) {
+static bool encode(struct encoder *e, int idx)
+{
     const struct place root = {0};
     const size_t size = e->out->size;
     rh_buffer_reserve(e->out, 0);
@@ -367,14 +394,17 @@ static bool encode(struct encoder *e, int idx) {
     return false;
 }
 
-bool rh_json_encode(lua_State *L, int idx, rh_buffer *out, unsigned flags, rh_error *error) {
+bool rh_json_encode(lua_State *L, int idx, rh_buffer *out, unsigned flags, rh_error *error)
+{
     struct encoder e = {.L = L, .out = out, .error = error, .flags = flags};
     return encode(&e, idx);
 }
 
 bool rh_json_encode_masked(lua_State *L, int idx, rh_buffer *out, unsigned flags, bool *altered,
-                           rh_error *error) {
-    struct encoder e = {.L = L, .out = out, .error = error, .mask = rh_mask_process(), .flags = flags};
+                           rh_error *error)
+{
+    struct encoder e = {
+        .L = L, .out = out, .error = error, .mask = rh_mask_process(), .flags = flags};
     bool ok = encode(&e, idx);
     if (altered)
         *altered = e.altered;
@@ -391,7 +421,8 @@ struct decoder {
 
 static bool push_json(lua_State *L, const json_t *value, unsigned depth, struct decoder *d);
 
-static bool push_array(lua_State *L, const json_t *array, unsigned depth, struct decoder *d) {
+static bool push_array(lua_State *L, const json_t *array, unsigned depth, struct decoder *d)
+{
     size_t count = json_array_size(array);
     lua_createtable(L, (int)count, 0);
     rh_json_array(L, -1);
@@ -403,11 +434,13 @@ static bool push_array(lua_State *L, const json_t *array, unsigned depth, struct
     return true;
 }
 
-static bool push_object(lua_State *L, const json_t *object, unsigned depth, struct decoder *d) {
+static bool push_object(lua_State *L, const json_t *object, unsigned depth, struct decoder *d)
+{
     const char *key;
     json_t *value;
     lua_createtable(L, 0, (int)json_object_size(object));
-    json_object_foreach((json_t *)(uintptr_t)object, key, value) {
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    {
         lua_pushstring(L, key);
         if (!push_json(L, value, depth, d))
             return false;
@@ -416,7 +449,8 @@ static bool push_object(lua_State *L, const json_t *object, unsigned depth, stru
     return true;
 }
 
-static bool push_secret(lua_State *L, const json_t *parts) {
+static bool push_secret(lua_State *L, const json_t *parts)
+{
     lua_pushliteral(L, "");
     for (size_t i = 0; i < json_array_size(parts); i++) {
         const json_t *part = json_array_get(parts, i);
@@ -434,7 +468,8 @@ static bool push_secret(lua_State *L, const json_t *parts) {
 }
 
 /* An object with one key that begins with "$". False and no error: it is an ordinary one. */
-static bool push_hidden(lua_State *L, const json_t *object, unsigned depth, struct decoder *d) {
+static bool push_hidden(lua_State *L, const json_t *object, unsigned depth, struct decoder *d)
+{
     const char *key = json_object_iter_key(json_object_iter((json_t *)(uintptr_t)object));
     const json_t *value = json_object_get(object, key);
     const char *text = json_string_value(value);
@@ -457,7 +492,8 @@ static bool push_hidden(lua_State *L, const json_t *object, unsigned depth, stru
     return rh_fail(d->error, "json", "\"%s\" is no value that this version knows", key);
 }
 
-static bool push_json(lua_State *L, const json_t *value, unsigned depth, struct decoder *d) {
+static bool push_json(lua_State *L, const json_t *value, unsigned depth, struct decoder *d)
+{
     const bool nests = json_is_array(value) || json_is_object(value);
     if ((nests && depth >= RH_JSON_MAX_DEPTH) || !lua_checkstack(L, 10))
         return rh_fail(d->error, "json", "nested too deeply (over %d levels)", RH_JSON_MAX_DEPTH);
@@ -489,12 +525,14 @@ static bool push_json(lua_State *L, const json_t *value, unsigned depth, struct 
 }
 
 /* jansson refuses integers beyond 64 bits: this makes floats of them, outside of strings. */
-static json_t *load_large(const char *text, size_t size, size_t flags, json_error_t *error) {
+static json_t *load_large(const char *text, size_t size, size_t flags, json_error_t *error)
+{
     rh_buffer widened = {0};
     bool quoted = false;
     for (size_t i = 0; i < size;) {
         size_t length = 0;
-        while (!quoted && i + length < size && text[i + length] && strchr("-+.eE0123456789", text[i + length]))
+        while (!quoted && i + length < size && text[i + length] &&
+               strchr("-+.eE0123456789", text[i + length]))
             length++;
         if (quoted && text[i] == '\\' && i + 1 < size)
             length = 2;
@@ -515,25 +553,29 @@ static json_t *load_large(const char *text, size_t size, size_t flags, json_erro
     return root;
 }
 
-static json_t *load(const char *text, size_t size, rh_error *error) {
+static json_t *load(const char *text, size_t size, rh_error *error)
+{
     static const size_t flags = JSON_DECODE_ANY | JSON_ALLOW_NUL;
     json_error_t failure;
     json_t *root = json_loadb(text, size, flags, &failure);
     if (!root && json_error_code(&failure) == json_error_numeric_overflow)
         root = load_large(text, size, flags, &failure);
     if (!root)
-        rh_fail(error, "json", "not JSON: line %d, column %d: %s", failure.line, failure.column, failure.text);
+        rh_fail(error, "json", "not JSON: line %d, column %d: %s", failure.line, failure.column,
+                failure.text);
     return root;
 }
 
-static int push_protected(lua_State *L) {
+static int push_protected(lua_State *L)
+{
     struct decoder *d = lua_touserdata(L, 1);
     lua_pushboolean(L, push_json(L, d->root, 0, d));
     lua_insert(L, -2);
     return 2;
 }
 
-bool rh_json_decode(lua_State *L, const char *text, size_t size, unsigned flags, rh_error *error) {
+bool rh_json_decode(lua_State *L, const char *text, size_t size, unsigned flags, rh_error *error)
+{
     struct decoder d = {.flags = flags, .error = error};
     if (!lua_checkstack(L, 5) || !(d.root = load(text, size, error)))
         return rh_fail(error, "json", "no memory");
@@ -556,7 +598,8 @@ bool rh_json_decode(lua_State *L, const char *text, size_t size, unsigned flags,
 
 /* Masking JSON text. ------------------------------------------------------------------------------ */
 
-static json_t *mask_leaf(const char *text, size_t size) {
+static json_t *mask_leaf(const char *text, size_t size)
+{
     rh_buffer masked = {0};
     json_t *leaf = NULL;
     if (rh_mask_text(rh_mask_process(), text, size, &masked))
@@ -566,7 +609,8 @@ static json_t *mask_leaf(const char *text, size_t size) {
 }
 
 /* What takes the place of `value`, or NULL where it can stay. */
-static json_t *mask_value(json_t *value) {
+static json_t *mask_value(json_t *value)
+{
     if (json_is_string(value))
         return mask_leaf(json_string_value(value), json_string_length(value));
     if (json_is_number(value)) {
@@ -582,7 +626,8 @@ static json_t *mask_value(json_t *value) {
     }
     const char *key;
     json_t *field;
-    json_object_foreach(value, key, field) {
+    json_object_foreach(value, key, field)
+    {
         json_t *masked = mask_value(field);
         if (masked)
             json_object_set_new(value, key, masked);
@@ -590,7 +635,8 @@ static json_t *mask_value(json_t *value) {
     return NULL;
 }
 
-void rh_json_mask(const char *text, size_t size, rh_buffer *out) {
+void rh_json_mask(const char *text, size_t size, rh_buffer *out)
+{
     const size_t start = out->size;
     if (!rh_mask_text(rh_mask_process(), text, size, out))
         return;
@@ -598,7 +644,8 @@ void rh_json_mask(const char *text, size_t size, rh_buffer *out) {
     if (!root)
         return; /* no JSON to begin with: masked text is all there is to give */
     json_t *masked = mask_value(root);
-    char *dumped = json_dumps(masked ? masked : root, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS);
+    char *dumped =
+        json_dumps(masked ? masked : root, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS);
     if (dumped) {
         out->size = start;
         rh_buffer_adds(out, dumped);

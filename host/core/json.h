@@ -16,7 +16,8 @@ enum {
      * {"$table": …}. Decoding with the same flag restores it. Without it such values are errors. */
     RH_JSON_JOURNAL = 1,
     RH_JSON_PRETTY = 2,
-    RH_JSON_REVEAL = 4, /* secrets are written as their text: for what an effect sends, never for a log */
+    RH_JSON_REVEAL =
+        4, /* secrets are written as their text: for what an effect sends, never for a log */
     RH_JSON_MAX_DEPTH = 100, /* of nesting, both ways */
 };
 

@@ -29,16 +29,19 @@ static const char known[] = "rh.secrets"; /* registry: name -> secret */
 static rh_secret_finder finder;
 static void *finder_data;
 
-static char *lock_pages(size_t size) {
+static char *lock_pages(size_t size)
+{
     char *pages = mmap(NULL, size + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (pages == MAP_FAILED)
         abort();
-    (void)mlock(pages, size + 1); /* refused beyond RLIMIT_MEMLOCK: then it may be swapped, no more */
+    (void)mlock(pages,
+                size + 1); /* refused beyond RLIMIT_MEMLOCK: then it may be swapped, no more */
     (void)madvise(pages, size + 1, MADV_DONTDUMP);
     return pages;
 }
 
-static int collect(lua_State *L) {
+static int collect(lua_State *L)
+{
     struct secret *secret = lua_touserdata(L, 1);
     for (size_t i = 0; i < secret->count; i++) {
         free(secret->parts[i].name);
@@ -55,7 +58,8 @@ static int collect(lua_State *L) {
 
 static struct secret *get(lua_State *L, int idx) { return luaL_testudata(L, idx, metatable); }
 
-static struct secret *push_new(lua_State *L, size_t count) {
+static struct secret *push_new(lua_State *L, size_t count)
+{
     struct secret *secret = lua_newuserdatauv(L, sizeof *secret, 0);
     *secret = (struct secret){0};
     luaL_setmetatable(L, metatable);
@@ -63,7 +67,8 @@ static struct secret *push_new(lua_State *L, size_t count) {
     return secret;
 }
 
-static struct part copy_part(const struct part *part) {
+static struct part copy_part(const struct part *part)
+{
     struct part copy = {.size = part->size};
     if (part->name)
         copy.name = rh_strdup(part->name);
@@ -75,7 +80,8 @@ static struct part copy_part(const struct part *part) {
 }
 
 /* Leaves the new secret on the stack and makes it the known one of its name. */
-static void push_named(lua_State *L, const char *name, const char *value, size_t size) {
+static void push_named(lua_State *L, const char *name, const char *value, size_t size)
+{
     struct secret *secret = push_new(L, 1);
     secret->parts[secret->count++] = (struct part){.name = rh_strdup(name)};
     if (value) {
@@ -89,17 +95,20 @@ static void push_named(lua_State *L, const char *name, const char *value, size_t
     }
 }
 
-bool rh_secret_push(lua_State *L, const char *name, const char *value, size_t size, rh_error *error) {
+bool rh_secret_push(lua_State *L, const char *name, const char *value, size_t size, rh_error *error)
+{
     if (!rh_mask_add(rh_mask_process(), name, value, size))
-        return rh_fail(error, "refused",
-                       "the secret %s is shorter than 6 bytes: it could not be kept out of the logs", name);
+        return rh_fail(
+            error, "refused",
+            "the secret %s is shorter than 6 bytes: it could not be kept out of the logs", name);
     push_named(L, name, value, size);
     return true;
 }
 
 bool rh_secret_is(lua_State *L, int idx) { return get(L, idx) != NULL; }
 
-const char *rh_secret_text(lua_State *L, int idx, size_t *size) {
+const char *rh_secret_text(lua_State *L, int idx, size_t *size)
+{
     if (lua_type(L, idx) == LUA_TSTRING)
         return lua_tolstring(L, idx, size);
     const struct secret *secret = get(L, idx);
@@ -110,7 +119,8 @@ const char *rh_secret_text(lua_State *L, int idx, size_t *size) {
     return secret->value;
 }
 
-const char *rh_check_secret_text(lua_State *L, int idx, size_t *size) {
+const char *rh_check_secret_text(lua_State *L, int idx, size_t *size)
+{
     const char *text = rh_secret_text(L, idx, size);
     if (text)
         return text;
@@ -125,7 +135,8 @@ const char *rh_check_secret_text(lua_State *L, int idx, size_t *size) {
     return NULL;
 }
 
-void rh_secret_display(lua_State *L, int idx, rh_buffer *out) {
+void rh_secret_display(lua_State *L, int idx, rh_buffer *out)
+{
     const struct secret *secret = get(L, idx);
     for (size_t i = 0; secret && i < secret->count; i++) {
         const struct part *part = &secret->parts[i];
@@ -136,7 +147,8 @@ void rh_secret_display(lua_State *L, int idx, rh_buffer *out) {
     }
 }
 
-static int to_string(lua_State *L) {
+static int to_string(lua_State *L)
+{
     rh_buffer shown = {0};
     rh_secret_display(L, 1, &shown);
     lua_pushlstring(L, shown.data ? shown.data : "", shown.size);
@@ -144,7 +156,8 @@ static int to_string(lua_State *L) {
     return 1;
 }
 
-static void add_operand(lua_State *L, int idx, struct secret *joined) {
+static void add_operand(lua_State *L, int idx, struct secret *joined)
+{
     const struct secret *secret = get(L, idx);
     if (secret) {
         for (size_t i = 0; i < secret->count; i++)
@@ -157,7 +170,8 @@ static void add_operand(lua_State *L, int idx, struct secret *joined) {
 }
 
 /* The value of a secret made of parts; absent if one of them is. */
-static void join_value(lua_State *L, struct secret *joined, int left, int right) {
+static void join_value(lua_State *L, struct secret *joined, int left, int right)
+{
     size_t left_size, right_size;
     const char *left_text = rh_secret_text(L, left, &left_size);
     const char *right_text = rh_secret_text(L, right, &right_size);
@@ -169,13 +183,15 @@ static void join_value(lua_State *L, struct secret *joined, int left, int right)
     memcpy(joined->value + left_size, right_text, right_size);
 }
 
-static int concat(lua_State *L) {
+static int concat(lua_State *L)
+{
     for (int idx = 1; idx <= 2; idx++) {
         if (lua_isstring(L, idx)) {
             lua_tostring(L, idx); /* a number becomes its text */
         } else if (!rh_secret_is(L, idx)) {
             if (luaL_getmetafield(L, idx, "__concat") == LUA_TNIL)
-                return luaL_error(L, "attempt to concatenate a secret and a %s value", luaL_typename(L, idx));
+                return luaL_error(L, "attempt to concatenate a secret and a %s value",
+                                  luaL_typename(L, idx));
             lua_insert(L, 1);
             lua_call(L, 2, 1);
             return 1;
@@ -189,7 +205,8 @@ static int concat(lua_State *L) {
     return 1;
 }
 
-void rh_secret_reference(lua_State *L, int idx, rh_buffer *out) {
+void rh_secret_reference(lua_State *L, int idx, rh_buffer *out)
+{
     const struct secret *secret = get(L, idx);
     rh_buffer_adds(out, "[");
     for (size_t i = 0; i < secret->count; i++) {
@@ -209,7 +226,8 @@ void rh_secret_reference(lua_State *L, int idx, rh_buffer *out) {
     rh_buffer_adds(out, "]");
 }
 
-void rh_secret_find(lua_State *L, const char *name) {
+void rh_secret_find(lua_State *L, const char *name)
+{
     luaL_getsubtable(L, LUA_REGISTRYINDEX, known);
     if (lua_getfield(L, -1, name) == LUA_TNIL) {
         lua_pop(L, 1);
@@ -219,12 +237,14 @@ void rh_secret_find(lua_State *L, const char *name) {
     lua_remove(L, -2);
 }
 
-void rh_secret_found_by(rh_secret_finder fn, void *data) {
+void rh_secret_found_by(rh_secret_finder fn, void *data)
+{
     finder = fn;
     finder_data = data;
 }
 
-void rh_secret_open(lua_State *L) {
+void rh_secret_open(lua_State *L)
+{
     static const luaL_Reg methods[] = {
         {"__concat", concat}, {"__gc", collect}, {"__tostring", to_string}, {NULL, NULL}};
     if (luaL_newmetatable(L, metatable)) {

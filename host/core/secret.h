@@ -13,7 +13,8 @@
 
 /* Pushes a secret with that name and value (copied, locked in memory where allowed, wiped when freed) and
  * adds the value to the mask. Errors: shorter than 6 bytes. */
-bool rh_secret_push(lua_State *L, const char *name, const char *value, size_t size, rh_error *error);
+bool rh_secret_push(lua_State *L, const char *name, const char *value, size_t size,
+                    rh_error *error);
 bool rh_secret_is(lua_State *L, int idx);
 /* The text of a string, or of an opened secret, at idx; NULL for anything else and for a secret that is
  * absent. Valid while the value at idx lives. For native code that hands it straight to its library; never

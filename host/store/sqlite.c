@@ -25,34 +25,40 @@ struct sqlite {
     bool creating; /* the transaction that creates the tables is open: the first append ends it */
 };
 
-static bool failed(struct sqlite *s, rh_error *error, const char *what) {
+static bool failed(struct sqlite *s, rh_error *error, const char *what)
+{
     int code = s->db ? sqlite3_errcode(s->db) : SQLITE_NOMEM;
     int os = s->db ? sqlite3_system_errno(s->db) : 0;
     const char *reason = s->db ? sqlite3_errmsg(s->db) : "out of memory";
     switch (code) {
     case SQLITE_FULL:
-        return rh_fail(error, "journal",
-                       "cannot %s the journal %s: the disk is full. What was recorded before is safe: free some "
-                       "space, then resume the run",
-                       what, s->path);
+        return rh_fail(
+            error, "journal",
+            "cannot %s the journal %s: the disk is full. What was recorded before is safe: free some "
+            "space, then resume the run",
+            what, s->path);
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-        return rh_fail(error, "journal", "the journal %s is damaged (%s): nothing was changed", s->path, reason);
+        return rh_fail(error, "journal", "the journal %s is damaged (%s): nothing was changed",
+                       s->path, reason);
     case SQLITE_IOERR:
-        return rh_fail(error, "journal", "cannot %s the journal %s: %s: %s. What was recorded before is safe",
-                       what, s->path, reason, os ? strerror(os) : "input/output error");
+        return rh_fail(error, "journal",
+                       "cannot %s the journal %s: %s: %s. What was recorded before is safe", what,
+                       s->path, reason, os ? strerror(os) : "input/output error");
     default:
         return rh_fail(error, "journal", "cannot %s the journal %s: %s%s%s", what, s->path, reason,
                        os ? ": " : "", os ? strerror(os) : "");
     }
 }
 
-static bool run_sql(struct sqlite *s, const char *sql, rh_error *error) {
+static bool run_sql(struct sqlite *s, const char *sql, rh_error *error)
+{
     return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK || failed(s, error, "prepare");
 }
 
 /* The first column of the first row as text (free() it), or NULL. */
-static char *value_of(struct sqlite *s, const char *sql) {
+static char *value_of(struct sqlite *s, const char *sql)
+{
     sqlite3_stmt *statement = NULL;
     char *value = NULL;
     if (sqlite3_prepare_v2(s->db, sql, -1, &statement, NULL) == SQLITE_OK &&
@@ -63,33 +69,39 @@ static char *value_of(struct sqlite *s, const char *sql) {
 }
 
 /* A pragma that decides whether a commit survives a power failure is read back, not believed. */
-static bool demand(struct sqlite *s, const char *set, const char *get, const char *expected, rh_error *error) {
+static bool demand(struct sqlite *s, const char *set, const char *get, const char *expected,
+                   rh_error *error)
+{
     if (!run_sql(s, set, error))
         return false;
     char *value = value_of(s, get);
     bool same = value && strcmp(value, expected) == 0;
     if (!same)
-        rh_fail(error, "journal", "the journal %s cannot be written durably: %s gives %s, not %s", s->path, get,
-                value ? value : "nothing", expected);
+        rh_fail(error, "journal", "the journal %s cannot be written durably: %s gives %s, not %s",
+                s->path, get, value ? value : "nothing", expected);
     free(value);
     return same;
 }
 
-static int note_wal(void *data, sqlite3 *db, const char *name, int pages) {
+static int note_wal(void *data, sqlite3 *db, const char *name, int pages)
+{
     (void)db, (void)name;
     ((struct sqlite *)data)->wal_pages = pages;
     return SQLITE_OK;
 }
 
-static bool prepare_writing(struct sqlite *s, rh_error *error) {
+static bool prepare_writing(struct sqlite *s, rh_error *error)
+{
     if (!demand(s, "PRAGMA journal_mode=WAL", "PRAGMA journal_mode", "wal", error) ||
         !demand(s, "PRAGMA synchronous=FULL", "PRAGMA synchronous", "2", error))
         return false;
-    sqlite3_wal_hook(s->db, note_wal, s); /* also ends SQLite's own checkpoints, which come in mid-run */
+    sqlite3_wal_hook(s->db, note_wal,
+                     s); /* also ends SQLite's own checkpoints, which come in mid-run */
     return true;
 }
 
-static bool create(struct sqlite *s, const char *run, rh_error *error) {
+static bool create(struct sqlite *s, const char *run, rh_error *error)
+{
     static const char schema[] =
         "CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
         "CREATE TABLE event(seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, time INTEGER NOT NULL,"
@@ -106,33 +118,39 @@ static bool create(struct sqlite *s, const char *run, rh_error *error) {
     return ok;
 }
 
-static bool recognise(struct sqlite *s, rh_error *error) {
+static bool recognise(struct sqlite *s, rh_error *error)
+{
     char *application = value_of(s, "PRAGMA application_id");
     if (!application)
         return failed(s, error, "read");
     char *schema = value_of(s, "PRAGMA user_version");
     char *host = value_of(s, "SELECT value FROM meta WHERE name='host'");
     s->base.run = value_of(s, "SELECT value FROM meta WHERE name='run'");
+    bool ok = false;
     if (atoi(application) == 0 && !host)
         rh_fail(error, "journal", "the journal %s is empty: its run never began", s->path);
     else if (atoi(application) != APPLICATION)
         rh_fail(error, "journal", "%s is not a journal of rollouthost", s->path);
     else if (schema && atoi(schema) > SCHEMA)
-        rh_fail(error, "journal",
-                "the journal %s was written by rollouthost %s (schema %s); this is %s (schema %d): use the newer "
-                "one",
-                s->path, host ? host : "of a newer version", schema, RH_HOST_VERSION, SCHEMA);
+        rh_fail(
+            error, "journal",
+            "the journal %s was written by rollouthost %s (schema %s); this is %s (schema %d): use the newer "
+            "one",
+            s->path, host ? host : "of a newer version", schema, RH_HOST_VERSION, SCHEMA);
     else if (!s->base.run)
         rh_fail(error, "journal", "the journal %s is damaged: it does not name its run", s->path);
+    else
+        ok = true;
     free(application);
     free(schema);
     free(host);
-    return !rh_error_is_set(error);
+    return ok;
 }
 
 /* A finished journal in a folder that the reader may not write: SQLite cannot make its shared memory there,
  * and needs none as long as nobody has left a write-ahead log. */
-static bool open_immutable(struct sqlite *s) {
+static bool open_immutable(struct sqlite *s)
+{
     char *wal = rh_format("%s-wal", s->path);
     bool settled = access(wal, F_OK) != 0 && errno == ENOENT;
     free(wal);
@@ -149,26 +167,30 @@ static bool open_immutable(struct sqlite *s) {
     return status == SQLITE_OK;
 }
 
-static bool open_database(struct sqlite *s, const char *run, rh_store_mode mode, rh_error *error) {
+static bool open_database(struct sqlite *s, const char *run, rh_store_mode mode, rh_error *error)
+{
     if (mode == RH_STORE_CREATE) {
         int fd = open(s->path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0640);
         if (fd < 0)
-            return rh_fail(error, "journal", "cannot create the journal %s: %s", s->path, strerror(errno));
+            return rh_fail(error, "journal", "cannot create the journal %s: %s", s->path,
+                           strerror(errno));
         close(fd);
     }
-    int flags = (mode == RH_STORE_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE) | SQLITE_OPEN_NOMUTEX;
+    int flags = (mode == RH_STORE_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE) |
+                SQLITE_OPEN_NOMUTEX;
     if (sqlite3_open_v2(s->path, &s->db, flags, NULL) != SQLITE_OK)
         return failed(s, error, "open");
     sqlite3_busy_timeout(s->db, BUSY_MS);
     if (mode == RH_STORE_CREATE)
         return create(s, run, error);
-    if (mode == RH_STORE_READ && sqlite3_exec(s->db, "SELECT 1 FROM sqlite_master", NULL, NULL, NULL) ==
-                                     SQLITE_CANTOPEN)
+    if (mode == RH_STORE_READ &&
+        sqlite3_exec(s->db, "SELECT 1 FROM sqlite_master", NULL, NULL, NULL) == SQLITE_CANTOPEN)
         (void)open_immutable(s); /* where it fails too, the next statement tells why */
     return recognise(s, error) && (mode == RH_STORE_READ || prepare_writing(s, error));
 }
 
-static void sqlite_close(rh_store *store) {
+static void sqlite_close(rh_store *store)
+{
     struct sqlite *s = (struct sqlite *)store;
     sqlite3_finalize(s->insert);
     sqlite3_close(s->db); /* the last connection that may write checkpoints */
@@ -177,7 +199,8 @@ static void sqlite_close(rh_store *store) {
     free(s);
 }
 
-static bool insert_row(struct sqlite *s, const rh_store_row *row) {
+static bool insert_row(struct sqlite *s, const rh_store_row *row)
+{
     sqlite3_stmt *insert = s->insert;
     sqlite3_bind_int64(insert, 1, row->seq);
     sqlite3_bind_int64(insert, 2, row->epoch);
@@ -190,7 +213,8 @@ static bool insert_row(struct sqlite *s, const rh_store_row *row) {
 }
 
 static bool sqlite_append(rh_store *store, bool (*next)(void *data, rh_store_row *row), void *data,
-                          rh_error *error) {
+                          rh_error *error)
+{
     struct sqlite *s = (struct sqlite *)store;
     if (!s->creating && !run_sql(s, "BEGIN IMMEDIATE", error))
         return false;
@@ -210,18 +234,21 @@ static bool sqlite_append(rh_store *store, bool (*next)(void *data, rh_store_row
     return true;
 }
 
-static bool sqlite_read(rh_store *store, int64_t seq, bool (*fn)(void *data, const rh_store_row *row),
-                        void *data, rh_error *error) {
+static bool sqlite_read(rh_store *store, int64_t seq,
+                        bool (*fn)(void *data, const rh_store_row *row), void *data,
+                        rh_error *error)
+{
     struct sqlite *s = (struct sqlite *)store;
     sqlite3_stmt *select = NULL;
-    if (sqlite3_prepare_v2(s->db,
-                           "SELECT seq, epoch, time, type, key, payload, hash FROM event WHERE seq > ? ORDER BY seq",
-                           -1, &select, NULL) != SQLITE_OK)
+    if (sqlite3_prepare_v2(
+            s->db,
+            "SELECT seq, epoch, time, type, key, payload, hash FROM event WHERE seq > ? ORDER BY seq",
+            -1, &select, NULL) != SQLITE_OK)
         return failed(s, error, "read");
     sqlite3_bind_int64(select, 1, seq);
-    int status;
-    bool more = true;
-    while (more && (status = sqlite3_step(select)) == SQLITE_ROW) {
+    int status = SQLITE_DONE;
+    bool more = true, ok = true;
+    while (ok && more && (status = sqlite3_step(select)) == SQLITE_ROW) {
         rh_store_row row = {
             .seq = sqlite3_column_int64(select, 0),
             .epoch = sqlite3_column_int64(select, 1),
@@ -233,25 +260,26 @@ static bool sqlite_read(rh_store *store, int64_t seq, bool (*fn)(void *data, con
         };
         if (sqlite3_column_bytes(select, 6) == RH_STORE_HASH)
             memcpy(row.hash, sqlite3_column_blob(select, 6), RH_STORE_HASH);
-        if (!row.type || !row.key || !row.payload) {
-            rh_fail(error, "journal", "the journal %s is damaged: event %lld is incomplete", s->path,
-                    (long long)row.seq);
-            break;
-        }
-        more = fn(data, &row);
+        if (row.type && row.key && row.payload)
+            more = fn(data, &row);
+        else
+            ok = rh_fail(error, "journal", "the journal %s is damaged: event %lld is incomplete",
+                         s->path, (long long)row.seq);
     }
-    if (more && status != SQLITE_DONE && !rh_error_is_set(error))
-        failed(s, error, "read");
+    if (ok && more && status != SQLITE_DONE)
+        ok = failed(s, error, "read");
     sqlite3_finalize(select);
-    return !rh_error_is_set(error);
+    return ok;
 }
 
-static bool sqlite_payload(rh_store *store, int64_t seq, rh_buffer *out, rh_error *error) {
+static bool sqlite_payload(rh_store *store, int64_t seq, rh_buffer *out, rh_error *error)
+{
     struct sqlite *s = (struct sqlite *)store;
     sqlite3_stmt *select = NULL;
-    bool found = sqlite3_prepare_v2(s->db, "SELECT payload FROM event WHERE seq = ?", -1, &select, NULL) ==
-                     SQLITE_OK &&
-                 sqlite3_bind_int64(select, 1, seq) == SQLITE_OK && sqlite3_step(select) == SQLITE_ROW;
+    bool found = sqlite3_prepare_v2(s->db, "SELECT payload FROM event WHERE seq = ?", -1, &select,
+                                    NULL) == SQLITE_OK &&
+                 sqlite3_bind_int64(select, 1, seq) == SQLITE_OK &&
+                 sqlite3_step(select) == SQLITE_ROW;
     if (found)
         rh_buffer_add(out, sqlite3_column_text(select, 0), (size_t)sqlite3_column_bytes(select, 0));
     else
@@ -260,7 +288,8 @@ static bool sqlite_payload(rh_store *store, int64_t seq, rh_buffer *out, rh_erro
     return found;
 }
 
-rh_store *rh_store_sqlite(const char *path, const char *run, rh_store_mode mode, rh_error *error) {
+rh_store *rh_store_sqlite(const char *path, const char *run, rh_store_mode mode, rh_error *error)
+{
     static const rh_store_class class = {sqlite_append, sqlite_read, sqlite_payload, sqlite_close};
     struct sqlite *s = rh_alloc(sizeof *s);
     s->base.class = &class;

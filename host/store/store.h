@@ -33,8 +33,8 @@ typedef struct rh_store_class {
     bool (*append)(rh_store *store, bool (*next)(void *data, rh_store_row *row), void *data,
                    rh_error *error);
     /* Calls fn for each row after `seq`, in order, until it returns false. The row is valid during the call. */
-    bool (*read)(rh_store *store, int64_t seq, bool (*fn)(void *data, const rh_store_row *row), void *data,
-                 rh_error *error);
+    bool (*read)(rh_store *store, int64_t seq, bool (*fn)(void *data, const rh_store_row *row),
+                 void *data, rh_error *error);
     /* Appends the payload of one row to `out`. */
     bool (*payload)(rh_store *store, int64_t seq, rh_buffer *out, rh_error *error);
     void (*close)(rh_store *store);

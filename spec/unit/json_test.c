@@ -14,7 +14,8 @@
 
 #include <cmocka.h>
 
-static int open_state(void **state) {
+static int open_state(void **state)
+{
     lua_State *L = luaL_newstate();
     luaL_openlibs(L);
     rh_secret_open(L);
@@ -24,13 +25,15 @@ static int open_state(void **state) {
     return 0;
 }
 
-static int close_state(void **state) {
+static int close_state(void **state)
+{
     lua_close(*state);
     return 0;
 }
 
 /* Encodes the value of a Lua expression. */
-static char *encoded(lua_State *L, const char *expression, unsigned flags, rh_error *error) {
+static char *encoded(lua_State *L, const char *expression, unsigned flags, rh_error *error)
+{
     lua_pushfstring(L, "return %s", expression);
     assert_int_equal(luaL_dostring(L, lua_tostring(L, -1)), LUA_OK);
     rh_buffer out = {0};
@@ -40,7 +43,9 @@ static char *encoded(lua_State *L, const char *expression, unsigned flags, rh_er
     return rh_buffer_take(&out);
 }
 
-static void assert_encodes(lua_State *L, const char *expression, unsigned flags, const char *expected) {
+static void assert_encodes(lua_State *L, const char *expression, unsigned flags,
+                           const char *expected)
+{
     rh_error error = {0};
     char *text = encoded(L, expression, flags, &error);
     if (rh_error_is_set(&error))
@@ -49,7 +54,9 @@ static void assert_encodes(lua_State *L, const char *expression, unsigned flags,
     free(text);
 }
 
-static void assert_refused(lua_State *L, const char *expression, unsigned flags, const char *expected) {
+static void assert_refused(lua_State *L, const char *expression, unsigned flags,
+                           const char *expected)
+{
     rh_error error = {0};
     char *text = encoded(L, expression, flags, &error);
     assert_string_equal(text, ""); /* nothing half-written stays behind */
@@ -61,7 +68,8 @@ static void assert_refused(lua_State *L, const char *expression, unsigned flags,
     rh_error_clear(&error);
 }
 
-static void push_decoded(lua_State *L, const char *text, size_t size, unsigned flags) {
+static void push_decoded(lua_State *L, const char *text, size_t size, unsigned flags)
+{
     rh_error error = {0};
     int top = lua_gettop(L);
     if (!rh_json_decode(L, text, size, flags, &error))
@@ -70,7 +78,8 @@ static void push_decoded(lua_State *L, const char *text, size_t size, unsigned f
 }
 
 /* What is encoded for the journal is the same value after decoding, and the same text after that. */
-static void assert_round_trip(lua_State *L, const char *expression) {
+static void assert_round_trip(lua_State *L, const char *expression)
+{
     rh_error error = {0};
     char *text = encoded(L, expression, RH_JSON_JOURNAL, &error);
     if (rh_error_is_set(&error))
@@ -84,7 +93,8 @@ static void assert_round_trip(lua_State *L, const char *expression) {
     lua_settop(L, 0);
 }
 
-static void numbers_keep_their_type_and_value(void **state) {
+static void numbers_keep_their_type_and_value(void **state)
+{
     lua_State *L = *state;
     assert_encodes(L, "5000", 0, "5000");
     assert_encodes(L, "5000.0", 0, "5000.0");
@@ -101,7 +111,8 @@ static void numbers_keep_their_type_and_value(void **state) {
     assert_false(lua_isinteger(L, -1));
     push_decoded(L, "-0.0", 4, 0);
     assert_true(signbit(lua_tonumber(L, -1)));
-    const double values[] = {0.1 + 0.2, DBL_MIN, DBL_MAX, 5e-324, 1.0 / 3, 2e22, 9007199254740993.0};
+    const double values[] = {0.1 + 0.2, DBL_MIN, DBL_MAX,           5e-324,
+                             1.0 / 3,   2e22,    9007199254740993.0};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         rh_buffer text = {0};
         lua_settop(L, 0);
@@ -114,9 +125,11 @@ static void numbers_keep_their_type_and_value(void **state) {
     }
 }
 
-static void integers_beyond_64_bits_become_floats(void **state) {
+static void integers_beyond_64_bits_become_floats(void **state)
+{
     lua_State *L = *state;
-    const char text[] = "[18446744073709551616, \"18446744073709551616\\\"\", 9223372036854775807, 1.5]";
+    const char text[] =
+        "[18446744073709551616, \"18446744073709551616\\\"\", 9223372036854775807, 1.5]";
     push_decoded(L, text, sizeof text - 1, 0);
     lua_rawgeti(L, -1, 1);
     assert_true(lua_tonumber(L, -1) == 18446744073709551616.0);
@@ -126,14 +139,16 @@ static void integers_beyond_64_bits_become_floats(void **state) {
     assert_true(lua_isinteger(L, -1));
 }
 
-static void the_journal_keeps_what_json_cannot(void **state) {
+static void the_journal_keeps_what_json_cannot(void **state)
+{
     lua_State *L = *state;
     assert_encodes(L, "1/0", RH_JSON_JOURNAL, "{\"$float\":\"inf\"}");
     assert_encodes(L, "-1/0", RH_JSON_JOURNAL, "{\"$float\":\"-inf\"}");
     assert_encodes(L, "'\\xff\\x00'", RH_JSON_JOURNAL, "{\"$bytes\":\"/wA=\"}");
     assert_encodes(L, "{['$bytes']='x'}", RH_JSON_JOURNAL, "{\"$table\":{\"$bytes\":\"x\"}}");
     assert_round_trip(L, "{1/0, -1/0, '\\xff\\xfe', 'a\\0b', -0.0, null, {}, {{}}, true}");
-    assert_round_trip(L, "{a={['$bytes']='x'}, b={['$table']={['$float']='inf'}}, c={['$x']=1, y=2}}");
+    assert_round_trip(L,
+                      "{a={['$bytes']='x'}, b={['$table']={['$float']='inf'}}, c={['$x']=1, y=2}}");
     push_decoded(L, "{\"$float\":\"nan\"}", 16, RH_JSON_JOURNAL);
     assert_true(isnan(lua_tonumber(L, -1)));
     assert_refused(L, "1/0", 0, "inf or nan");
@@ -144,7 +159,8 @@ static void the_journal_keeps_what_json_cannot(void **state) {
     rh_error_clear(&error);
 }
 
-static void arrays_and_tables_stay_apart(void **state) {
+static void arrays_and_tables_stay_apart(void **state)
+{
     lua_State *L = *state;
     assert_encodes(L, "{}", 0, "{}");
     assert_encodes(L, "{1,2,3}", 0, "[1,2,3]");
@@ -155,16 +171,19 @@ static void arrays_and_tables_stay_apart(void **state) {
     rh_buffer_free(&text);
 }
 
-static void keys_are_sorted_bytewise(void **state) {
+static void keys_are_sorted_bytewise(void **state)
+{
     lua_State *L = *state;
     assert_encodes(L, "{b=1, a=2, B=3, aa=4, ['ä']=5, [' ']=6}", 0,
                    "{\" \":6,\"B\":3,\"a\":2,\"aa\":4,\"b\":1,\"ä\":5}");
     assert_encodes(L, "{a={1}}", RH_JSON_PRETTY, "{\n  \"a\": [\n    1\n  ]\n}");
 }
 
-static void strings_are_escaped(void **state) {
+static void strings_are_escaped(void **state)
+{
     lua_State *L = *state;
-    assert_encodes(L, "'\"\\\\\\n\\t\\0\\x01\\x7f/ü'", 0, "\"\\\"\\\\\\n\\t\\u0000\\u0001\\u007f/ü\"");
+    assert_encodes(L, "'\"\\\\\\n\\t\\0\\x01\\x7f/ü'", 0,
+                   "\"\\\"\\\\\\n\\t\\u0000\\u0001\\u007f/ü\"");
     rh_buffer out = {0};
     rh_json_quote(&out, "a\xff\xc3", 3);
     assert_string_equal(out.data, "\"a\\ufffd\\ufffd\"");
@@ -178,7 +197,8 @@ static void strings_are_escaped(void **state) {
     }
 }
 
-static void errors_name_the_path(void **state) {
+static void errors_name_the_path(void **state)
+{
     lua_State *L = *state;
     assert_refused(L, "{ rows = { {}, {}, { name = print } } }", 0, ".rows[3].name is a function");
     assert_refused(L, "{ a = 1, [1] = 2 }", 0, "mixed keys");
@@ -189,7 +209,8 @@ static void errors_name_the_path(void **state) {
     assert_refused(L, "{ ['\\xff'] = 1 }", RH_JSON_JOURNAL, "key");
 }
 
-static void nesting_is_limited_both_ways(void **state) {
+static void nesting_is_limited_both_ways(void **state)
+{
     lua_State *L = *state;
     char text[302];
     for (int depth = 99; depth <= 102; depth++) {
@@ -211,9 +232,11 @@ static void nesting_is_limited_both_ways(void **state) {
     free(deep);
 }
 
-static void bad_text_is_refused_with_its_place(void **state) {
+static void bad_text_is_refused_with_its_place(void **state)
+{
     lua_State *L = *state;
-    const char *wrong[] = {"", "{", "[1,]", "{\"a\":1,}", "nul", "\"\\x\"", "01", "1 2", "\"\xff\"", "NaN"};
+    const char *wrong[] = {"",        "{",  "[1,]", "{\"a\":1,}", "nul",
+                           "\"\\x\"", "01", "1 2",  "\"\xff\"",   "NaN"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         rh_error error = {0};
         assert_false(rh_json_decode(L, wrong[i], strlen(wrong[i]), 0, &error));
@@ -223,7 +246,8 @@ static void bad_text_is_refused_with_its_place(void **state) {
     }
 }
 
-static void secrets_are_kept_by_name(void **state) {
+static void secrets_are_kept_by_name(void **state)
+{
     lua_State *L = *state;
     rh_error error = {0};
     assert_true(rh_secret_push(L, "TOKEN", "s3cr3t-value", 12, &error));
@@ -247,7 +271,8 @@ static void secrets_are_kept_by_name(void **state) {
     rh_error_clear(&error);
 }
 
-static void masking_keeps_the_text_json(void **state) {
+static void masking_keeps_the_text_json(void **state)
+{
     lua_State *L = *state;
     bool altered = true;
     rh_buffer out = {0};
@@ -272,7 +297,8 @@ static void masking_keeps_the_text_json(void **state) {
     rh_buffer_free(&out);
 }
 
-static void *limited(void *data, void *memory, size_t old_size, size_t size) {
+static void *limited(void *data, void *memory, size_t old_size, size_t size)
+{
     size_t *left = data;
     size_t had = memory ? old_size : 0;
     if (size == 0) {
@@ -288,7 +314,8 @@ static void *limited(void *data, void *memory, size_t old_size, size_t size) {
     return moved;
 }
 
-static void a_memory_limit_is_an_error_not_a_leak(void **state) {
+static void a_memory_limit_is_an_error_not_a_leak(void **state)
+{
     (void)state;
     size_t left = 100000;
     lua_State *L = lua_newstate(limited, &left);
@@ -306,17 +333,21 @@ static void a_memory_limit_is_an_error_not_a_leak(void **state) {
     lua_close(L);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(numbers_keep_their_type_and_value, open_state, close_state),
-        cmocka_unit_test_setup_teardown(integers_beyond_64_bits_become_floats, open_state, close_state),
-        cmocka_unit_test_setup_teardown(the_journal_keeps_what_json_cannot, open_state, close_state),
+        cmocka_unit_test_setup_teardown(integers_beyond_64_bits_become_floats, open_state,
+                                        close_state),
+        cmocka_unit_test_setup_teardown(the_journal_keeps_what_json_cannot, open_state,
+                                        close_state),
         cmocka_unit_test_setup_teardown(arrays_and_tables_stay_apart, open_state, close_state),
         cmocka_unit_test_setup_teardown(keys_are_sorted_bytewise, open_state, close_state),
         cmocka_unit_test_setup_teardown(strings_are_escaped, open_state, close_state),
         cmocka_unit_test_setup_teardown(errors_name_the_path, open_state, close_state),
         cmocka_unit_test_setup_teardown(nesting_is_limited_both_ways, open_state, close_state),
-        cmocka_unit_test_setup_teardown(bad_text_is_refused_with_its_place, open_state, close_state),
+        cmocka_unit_test_setup_teardown(bad_text_is_refused_with_its_place, open_state,
+                                        close_state),
         cmocka_unit_test_setup_teardown(secrets_are_kept_by_name, open_state, close_state),
         cmocka_unit_test_setup_teardown(masking_keeps_the_text_json, open_state, close_state),
         cmocka_unit_test(a_memory_limit_is_an_error_not_a_leak),
