@@ -234,7 +234,7 @@ function engine.diverged(what)
         .. "take it from a step's result, from inputs, or from run.now()")
 end
 
-local function check_order(parent, kind, key, line)
+function engine.check_order(parent, kind, key, line)
     if not host.run.resumed then
         return
     end
@@ -295,7 +295,7 @@ function engine.deadline(ms, what, fn, ...)
     local err = result[2]
     if type(err) == "table" and err.code == "deadline" and host.mono() >= own then
         err = engine.error("timeout", string.format("%s was not finished within %s and was cancelled", what,
-            units.format_duration(ms)), { where = engine.blame(), effect = err.effect })
+            units.show(ms)), { where = engine.blame(), effect = err.effect })
     end
     error(err, 0)
 end
@@ -339,8 +339,9 @@ end
 local function common_options(spec)
     local opts = spec.opts or {}
     spec.opts = opts
-    if opts.timeout ~= nil and type(opts.timeout) == "string" then
-        opts.timeout = units.duration(opts.timeout)
+    if type(opts.timeout) == "string" then
+        local ms, why = units.duration(opts.timeout)
+        opts.timeout = ms or engine.fail("usage", string.format("%s %q: timeout: %s", spec.kind, tostring(spec.name), why))
     end
 end
 
@@ -373,7 +374,8 @@ local function on_failure(scope, spec, err, started)
 end
 
 --- One durable unit. spec = { kind, name, opts, run = function(scope) → value, replay = function(ended) → again?,
---- facts = table for the begin event, timeout = default ms, place = "pure"|"effects"|"check" inside }.
+--- facts = table for the begin event, place = "pure"|"effects"|"check" inside, entered = function(scope, seq) called when the unit
+--- is or was begun, own_timeout = true where run() applies opts.timeout itself }.
 function engine.unit(spec)
     common_options(spec)
     local parent = engine.scope()
@@ -388,12 +390,12 @@ function engine.unit(spec)
     end
     local key = engine.child_key(parent, spec.name, opts.key)
     local scope = { kind = spec.kind, key = key, name = spec.name, line = line, opts = opts, parent = parent, counts = {},
-        place = spec.place or "pure", log = engine.log_path and engine.log_path(key) }
+        place = spec.place or "pure", log = engine.log_path(key) }
     if host.run.mode == "plan" then
         return engine.plan_unit(spec, scope, skip_reason(opts))
     end
     engine.pause_point()
-    check_order(parent, spec.kind, key, line)
+    engine.check_order(parent, spec.kind, key, line)
     local ended, ended_seq = host.recall(spec.kind .. ".end", key)
     local begun, begun_seq = host.recall(spec.kind .. ".begin", key)
     if spec.kind == "step" and begun_seq then
@@ -401,6 +403,10 @@ function engine.unit(spec)
     end
     if ended and begun_seq and begun_seq > ended_seq then
         ended = nil -- begun again after that end
+    end
+    local entered = spec.entered or function() end
+    if begun and not begun.skipped then
+        entered(scope, begun_seq)
     end
     if ended then
         if ended.status == "ok" or ended.status == "skipped" then
@@ -422,6 +428,9 @@ function engine.unit(spec)
             value = decision.result, reason = decision.reason, by = decision.by })
         return decision.result
     end
+    if ended and ended.status == "failed" then
+        scope.retried = true
+    end
     local reason = not begun and skip_reason(opts)
     if reason then
         engine.record(spec.kind .. ".begin", key, { name = spec.name, line = line, scope = parent.key, skipped = true })
@@ -430,7 +439,7 @@ function engine.unit(spec)
     end
     while true do
         local started = host.mono()
-        local fresh = not (begun and not ended)
+        local fresh = not begun or ended ~= nil
         if fresh then
             local facts = { name = spec.name, line = line, scope = parent.key }
             for field, value in pairs(spec.facts or {}) do
@@ -440,10 +449,13 @@ function engine.unit(spec)
             if spec.kind == "step" then
                 engine.stepped(begun_seq)
             end
+            if not begun then
+                entered(scope, begun_seq)
+            end
         end
         scope.resumed = not fresh
-        local ok, value = pcall(engine.deadline, opts.timeout or spec.timeout, string.format("%s %q", spec.kind, spec.name),
-            engine.within, scope, spec.run, scope)
+        local ok, value = pcall(engine.deadline, not spec.own_timeout and opts.timeout or nil,
+            string.format("%s %q", spec.kind, spec.name), engine.within, scope, spec.run, scope)
         if ok then
             local kept, altered = host.keep(value)
             if altered and spec.kind == "step" then
@@ -460,9 +472,21 @@ function engine.unit(spec)
         if go_on then
             return result
         end
-        begun, ended = nil, nil
+        begun, ended = {}, { status = "failed" }
+        scope.retried = true
         scope.counts = {}
     end
+end
+
+--- The log of a unit: file names are made of its key, with a digest where that loses something.
+function engine.log_path(key)
+    local dir = host.run.run_dir
+    return dir and dir .. "/log/" .. engine.slug(key) .. ".log"
+end
+
+function engine.slug(key)
+    local slug = key:lower():gsub("[^%w]+", "-"):gsub("^%-+", ""):gsub("%-+$", ""):sub(1, 60)
+    return slug .. "-" .. host.sha256(key):sub(1, 8)
 end
 
 --- Makes a word of the language: a global of every playbook.

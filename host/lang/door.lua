@@ -1,0 +1,264 @@
+-- The effect door: the one way from Lua to the world. It knows the mode, the place, the deadline and the journal; a
+-- module declares its effects here and keeps its native functions to itself.
+local host = require "lang.host"
+local engine = require "lang.engine"
+local guarded = require "lang.guarded"
+
+local door = {}
+
+local function describe(def, args)
+    local ok, text = pcall(def.describe or function() return def.name end, args)
+    return ok and tostring(text) or def.name
+end
+
+local function class_of(def, args, scope)
+    local class = type(def.class) == "function" and def.class(args) or def.class
+    if class == "unsafe" and scope.opts and scope.opts.idempotent then
+        return "idempotent"
+    end
+    return class
+end
+
+local function refuse_place(def, scope)
+    if scope.place == "pure" and scope.kind ~= "step" then
+        engine.fail("misplaced", string.format(
+            "%s touches the world, and %s only computes and decides: put it into the body of a step, gate or soak", def.name,
+            scope.key == "" and "top-level code" or scope.kind .. " " .. ("%q"):format(scope.name or scope.key)))
+    end
+end
+
+local function refuse_change(def, class, scope)
+    if scope.place == "check" and class ~= "read" then
+        engine.fail("misplaced", string.format(
+            "%s changes the world, and a check must not (%s %q): use a reading effect%s, or make it a step", def.name, scope.kind,
+            scope.name or "", def.name == "sh.run" and " such as sh.read" or ""))
+    end
+end
+
+local function refuse_destruction(def, args, scope)
+    local text = engine.protected and def.destructive and not args.destructive and def.destructive(args)
+    if not text then
+        return
+    end
+    local around = scope
+    while around do
+        if around.opts and around.opts.destructive then
+            return
+        end
+        around = around.parent
+    end
+    local pattern = guarded.match(text, engine.deny)
+    if pattern then
+        engine.fail("destructive", string.format(
+            "%s is refused in the protected environment %q: it matches %q and would destroy data. If it is meant, give "
+            .. 'destructive = "why"', describe(def, args), engine.run.environment, pattern))
+    end
+end
+
+local function context(scope, key, def)
+    local id = engine.slug(key)
+    return {
+        id = id, key = key, log = scope.log, dir = engine.run.run_dir, name = def.name,
+        progress = function(done, total, unit)
+            host.say("progress", scope.key, { done = done, total = total, unit = unit })
+        end,
+    }
+end
+
+local function run_inside(def, args, ctx, scope)
+    local inner = { kind = "effect", name = def.name, key = ctx.key, ctx = ctx, parent = scope, counts = {}, place = scope.place,
+        log = scope.log, opts = scope.opts, inner = 0 }
+    return engine.within(inner, def.call, args, ctx)
+end
+
+-- An effect that another one calls: part of it, journaled with it, under its deadline.
+local function nested(def, args, scope)
+    scope.inner = scope.inner + 1
+    local ctx = setmetatable({ id = scope.ctx.id .. "-" .. scope.inner }, { __index = scope.ctx })
+    return run_inside(def, args, ctx, scope)
+end
+
+local function blamed(err, def, line)
+    err = engine.as_error(err)
+    err.effect = err.effect or def.name
+    err.where = err.where or line
+    return err
+end
+
+local function kept_result(def, args, value)
+    local kept, altered = host.keep(value)
+    if altered and def.exact and type(value) == "table" then
+        for _, field in ipairs(def.exact) do
+            if value[field] ~= kept[field] then
+                engine.raise("masked", string.format("%s: its result's %s holds a secret, and masking would alter it", describe(def,
+                    args), field))
+            end
+        end
+    end
+    return kept
+end
+
+-- Reads in a check are not journaled one by one: they can be repeated, and the verdict is recorded.
+local function measure(def, args, scope, line)
+    scope.counts["@effect"] = (scope.counts["@effect"] or 0) + 1
+    engine.serial = (engine.serial or 0) + 1
+    local ctx = context(scope, scope.key .. "@check." .. host.epoch .. "." .. engine.serial, def)
+    local ok, value = pcall(run_inside, def, args, ctx, scope)
+    if not ok then
+        error(blamed(value, def, line), 0)
+    end
+    if host.is_secret(value) then
+        return value
+    end
+    return (kept_result(def, args, value))
+end
+
+local function finish(def, args, key, started, value)
+    if def.secret and def.secret(args) then
+        engine.record("effect.end", key, { status = "ok", secret = true, ms = host.mono() - started })
+        return value
+    end
+    local kept = kept_result(def, args, value)
+    engine.record("effect.end", key, { status = "ok", value = kept, ms = host.mono() - started })
+    return kept
+end
+
+-- What became of an effect that was in flight when the host died. Returns true, value where it is settled; false where
+-- it is to be run (again, or with ctx.adopting, to be found again).
+local function settle(def, args, ctx, class, scope, begun_seq, cancelled)
+    local decision, decided_seq = host.recall("decision", ctx.key)
+    if decision and decided_seq > begun_seq then
+        if decision.choice == "done" or decision.choice == "skip" then
+            return true, decision.result
+        elseif decision.choice == "retry" then
+            return false
+        end
+        error(engine.error(decision.choice == "rollback" and "rollback" or "stopped", "decided: " .. decision.choice,
+            { control = true, policy = decision.choice == "rollback" and "rollback" or "stop" }), 0)
+    end
+    local why = "the host ended while it was in flight"
+    if cancelled then
+        why = "it was cancelled while it was in flight"
+    elseif def.command then
+        local state = host.command_state(ctx.id)
+        if state == "never" then
+            return false
+        elseif state ~= "lost" then
+            ctx.adopting = true
+            return false
+        end
+    end
+    if class == "read" or class == "idempotent" then
+        ctx.again = true
+        return false
+    end
+    if class == "probed" then
+        local ok, verdict, value = pcall(def.probe, args, ctx)
+        if ok and verdict == "done" then
+            return true, value
+        elseif ok and verdict == "undone" then
+            return false
+        end
+        why = why .. ", and its probe cannot tell whether it is done"
+    end
+    if scope.opts and scope.opts.done then
+        local ok, value = engine.check_place(scope.opts.done)
+        if ok and value then
+            error(engine.error("done", "done", { control = true, value = value }), 0)
+        elseif ok then
+            return false
+        end
+        why = why .. ", and the step's done cannot tell"
+    end
+    local text = describe(def, args)
+    engine.record("doubt", ctx.key, { name = def.name, describe = text, unit = scope.key, line = scope.line, reason = why })
+    engine.commit()
+    error(engine.error("doubt", string.format("%s: %s (%s in step %q)", text, why, def.name, scope.name),
+        { control = true, key = ctx.key, unit = scope.key, where = scope.line }), 0)
+end
+
+-- An effect of a step: intent before, result after.
+local function journaled(def, args, class, scope, line)
+    scope.ordinal = (scope.ordinal or 0) + 1
+    local key = string.format("%s@%d.%d", scope.key, scope.attempt or 1, scope.ordinal)
+    local begun, begun_seq = host.recall("effect.begin", key)
+    local ended, ended_seq = host.recall("effect.end", key)
+    local digest = host.digest(args)
+    if begun and (begun.effect ~= def.name or begun.digest ~= digest or begun.line ~= line) then
+        engine.diverged(string.format("effect %d of step %q was %s at %s when the run was recorded, and is %s at %s now%s",
+            scope.ordinal, scope.name, begun.describe or begun.effect, begun.line or "?", describe(def, args), line or "?",
+            begun.effect == def.name and begun.line == line and " with other arguments" or ""))
+    end
+    local ctx = context(scope, key, def)
+    local cancelled = ended and ended.status == "cancelled"
+    if ended and not cancelled then
+        if ended.status == "failed" then
+            error(engine.revive_error(ended.error), 0)
+        elseif not ended.secret then
+            return ended.value
+        end
+    elseif begun then
+        local settled, value = settle(def, args, ctx, class, scope, math.max(begun_seq, ended_seq or 0), cancelled)
+        if settled then
+            return finish(def, args, key, host.mono(), value)
+        end
+    end
+    if not begun then
+        engine.pause_point()
+        engine.record("effect.begin", key, { effect = def.name, class = class, describe = describe(def, args), digest = digest,
+            line = line, id = ctx.id })
+    end
+    engine.commit()
+    local started = host.mono()
+    local ok, value = pcall(run_inside, def, args, ctx, scope)
+    if ok then
+        return finish(def, args, key, started, value)
+    end
+    if engine.passes_on(value) or (type(value) == "table" and (value.code == "deadline" or value.code == "guardian_lost")) then
+        if value.code ~= "guardian_lost" then
+            engine.record("effect.end", key, { status = "cancelled", reason = value.message, ms = host.mono() - started })
+            error(value, 0)
+        end
+        -- The guardian died with the command: what a crash of the host leaves as well.
+        local settled, result = settle(def, args, ctx, class, scope, 0)
+        if settled then
+            return finish(def, args, key, started, result)
+        end
+        value = engine.error("guardian_lost", value.message .. "; resume the run to go on")
+        value.control = true
+        error(value, 0)
+    end
+    local err = blamed(value, def, line)
+    engine.record("effect.end", key, { status = "failed", error = engine.plain_error(err), ms = host.mono() - started })
+    error(err, 0)
+end
+
+--- Declares an effect (docs/design.md, "A module") and returns the function that a playbook calls.
+function door.effect(def)
+    return function(...)
+        local scope = engine.scope()
+        local args = def.args and def.args(...) or { ... }
+        if scope.kind == "effect" then
+            return nested(def, args, scope)
+        end
+        local mode = host.run.mode
+        if mode == "lua" then
+            engine.serial = (engine.serial or 0) + 1
+            return run_inside(def, args, context(scope, "lua." .. engine.serial, def), scope)
+        end
+        refuse_place(def, scope)
+        local class = class_of(def, args, scope)
+        refuse_change(def, class, scope)
+        local line = engine.blame()
+        refuse_destruction(def, args, scope)
+        if mode == "plan" then
+            return engine.plan_effect(def, args, { class = class, describe = describe(def, args), line = line, scope = scope })
+        end
+        if scope.place == "check" then
+            return measure(def, args, scope, line)
+        end
+        return journaled(def, args, class, scope, line)
+    end
+end
+
+return door

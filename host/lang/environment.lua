@@ -1,0 +1,173 @@
+-- What a playbook sees: the basics, the words of the language, require, and good advice for everything that is not there.
+local host = require "lang.host"
+local engine = require "lang.engine"
+
+local environment = {}
+
+local INSTEAD = {
+    io = "files are effects: use require \"rollout.fs\"", os = "use run.now(), require \"rollout.sh\" and env.require",
+    print = 'use note("…"), which stands in the journal', dofile = "use require", loadfile = "use require",
+    package = "use require", debug = "there is no debug library", collectgarbage = "memory is the host's business",
+    warn = 'use note("…")', arg = "use --set and run.inputs",
+}
+
+-- ---- random numbers, the same in every replay ----
+
+local function seed_of(scope)
+    local text = host.sha256((host.run.id or "") .. "\0" .. scope.key)
+    return tonumber(text:sub(1, 15), 16)
+end
+
+local function next_random(scope) -- splitmix64
+    scope.random = (scope.random or seed_of(scope)) + 0x9e3779b97f4a7c15
+    local z = scope.random
+    z = (z ~ (z >> 30)) * 0xbf58476d1ce4e5b9
+    z = (z ~ (z >> 27)) * 0x94d049bb133111eb
+    return z ~ (z >> 31)
+end
+
+local function random(low, high)
+    local bits = next_random(engine.scope())
+    if not low then
+        return (bits >> 11) * 2.0 ^ -53
+    end
+    if not high then
+        low, high = 1, low
+    end
+    if math.type(low) ~= "integer" or math.type(high) ~= "integer" or low > high then
+        error("math.random takes integers, the smaller first", 2)
+    end
+    return low + math.floor((bits >> 11) * 2.0 ^ -53 * (high - low + 1))
+end
+
+-- ---- require ----
+
+local loaded, loading = {}, {}
+
+local function run_chunk(text, name, env, ...)
+    local chunk, why = load(text, name, "t", env)
+    if not chunk then
+        local where, message = why:match("^(.-:%d+): (.*)$")
+        engine.fail("syntax", (where and where .. ": " or "") .. (message or why))
+    end
+    return chunk(...)
+end
+
+local function native_module(name)
+    local native, sugar = host.module(name)
+    if native == nil then
+        return nil
+    end
+    engine.rt.natives[name] = native
+    return run_chunk(sugar, "=[rollout." .. name .. "]", setmetatable({}, { __index = _G }), native, engine.rt)
+end
+
+local function shipped_module(name)
+    local path = host.module_path(name .. ".lua")
+    if path then
+        return run_chunk(host.source(path), "@" .. path, environment.env, "rollout." .. name)
+    end
+end
+
+local function folder_of(path)
+    return path:match("^(.*)/[^/]*$") or "."
+end
+
+local function team_module(name)
+    local file = name:gsub("%.", "/") .. ".lua"
+    local tried = {}
+    local folders = { folder_of(host.run.playbook) .. "/modules" }
+    for folder in (host.getenv("ROLLOUTHOST_PATH") or ""):gmatch("[^:]+") do
+        folders[#folders + 1] = folder
+    end
+    for _, folder in ipairs(folders) do
+        local path = folder .. "/" .. file
+        if host.exists_source(path) then
+            return run_chunk(host.source(path), "@" .. path, environment.env, name)
+        end
+        tried[#tried + 1] = path
+    end
+    engine.fail("module", string.format("there is no module %q: looked for %s", name, table.concat(tried, ", ")))
+end
+
+function environment.require(name)
+    if type(name) ~= "string" or not name:match("^[%w_][%w_%.%-]*$") then
+        engine.fail("usage", 'require takes a module\'s name: require "rollout.http"')
+    end
+    if loaded[name] ~= nil then
+        return loaded[name]
+    end
+    if loading[name] then
+        engine.fail("module", string.format("module %q requires itself", name))
+    end
+    loading[name] = true
+    local shipped = name:match("^rollout%.(.+)$")
+    local value
+    if shipped then
+        value = native_module(shipped)
+        if value == nil then
+            value = shipped_module(shipped)
+        end
+        if value == nil then
+            local hint = host.suggest(shipped, host.module_names())
+            engine.fail("module", string.format("there is no module %q%s", name, hint and ": " .. hint or ""))
+        end
+    else
+        value = team_module(name)
+    end
+    loading[name] = nil
+    loaded[name] = value == nil and true or value
+    return loaded[name]
+end
+
+-- ---- the globals ----
+
+local function names_of(env)
+    local names = {}
+    for name in pairs(env) do
+        names[#names + 1] = name
+    end
+    return names
+end
+
+local function undefined(env, name)
+    name = tostring(name)
+    if INSTEAD[name] then
+        engine.fail("undefined", string.format("%q is not there in a playbook: %s", name, INSTEAD[name]))
+    end
+    local hint = host.suggest(name, names_of(env))
+    engine.fail("undefined", string.format("%q is not defined%s", name, hint and ": " .. hint or ""))
+end
+
+function environment.build()
+    local env = host.basics()
+    for name, word in pairs(engine.words) do
+        env[name] = word
+    end
+    env.require = environment.require
+    env.math.random = random
+    env.math.randomseed = function() end
+    env.load = function(text, name, _, own)
+        if type(text) ~= "string" then
+            return nil, "load takes text here"
+        end
+        return load(text, name or "=load", "t", own or env)
+    end
+    env._G = env
+    environment.env = setmetatable(env, {
+        __index = undefined,
+        __newindex = function(_, name)
+            engine.fail("undefined", string.format("%q is assigned and was never declared: write `local %s`", tostring(name),
+                tostring(name)))
+        end,
+        __metatable = false,
+    })
+    return env
+end
+
+--- Loads and runs the playbook itself; returns what its file returns.
+function environment.play(path)
+    return run_chunk(host.source(path), "@" .. path, environment.env)
+end
+
+return environment

@@ -1,0 +1,331 @@
+-- A run from its first line to its end: plays the playbook, and decides what follows from how that went.
+local host = require "lang.host"
+local engine = require "lang.engine"
+local environment = require "lang.environment"
+local unwind = require "lang.unwind"
+require "lang.rt"
+require "lang.step"
+require "lang.stage"
+for _, name in ipairs(host.lang_files) do
+    require("lang." .. name)
+end
+
+local main = {}
+
+local EXIT = { succeeded = 0, stopped = 1, usage = 2, rolled_back = 3, stuck = 4, paused = 5, locked = 6, doubt = 7, journal = 8 }
+
+-- ---- hooks ----
+
+local hooks = { rolled_back = {}, succeeded = {}, failed = {}, finished = {} }
+local on = {}
+for name, list in pairs(hooks) do
+    on[name] = function(fn)
+        if type(fn) ~= "function" then
+            engine.fail("usage", "on." .. name .. " takes a function")
+        end
+        list[#list + 1] = fn
+    end
+end
+engine.words.on = setmetatable(on, { __index = function(_, key)
+    local hint = host.suggest(tostring(key), { "rolled_back", "succeeded", "failed", "finished" })
+    engine.fail("usage", string.format("there is no on.%s%s", tostring(key), hint and ": " .. hint or ""))
+end })
+
+local function run_hooks(name, outcome)
+    for i, fn in ipairs(hooks[name]) do
+        local key = string.format("on.%s#%d", name, i)
+        if not host.recall("hook.end", key) then
+            engine.record("hook.begin", key, { name = "on." .. name })
+            local scope = engine.container("procedure", "on." .. name, key)
+            scope.parent = nil
+            local ok, err = pcall(engine.within, scope, fn, outcome)
+            if not ok and type(err) == "table" and (err.code == "doubt" or err.code == "paused" or err.code == "journal") then
+                error(err, 0)
+            end
+            engine.record("hook.end", key, ok and { status = "ok" } or { status = "failed", error = engine.plain_error(err) })
+        end
+    end
+end
+
+-- ---- the beginning ----
+
+--- Called by the header once it is checked: takes the environment's lock and makes the run durable.
+--- header = { name, title, environment, protected, deny, budget, inputs (public values), facts }
+function engine.begin(header)
+    engine.header = header
+    engine.protected = header.protected
+    engine.deny = header.deny
+    engine.rollback_budget = header.budget
+    host.run.environment = header.environment
+    if host.run.mode == "plan" then
+        return
+    end
+    host.begin(header.name, header.environment) -- waits for the lock or raises "locked"
+    if not host.recall("run.start", "") then
+        local run = host.run
+        engine.record("run.start", "", {
+            id = run.id, name = header.name, title = header.title, playbook = run.playbook, environment = header.environment,
+            protected = header.protected, inputs = header.inputs, operator = run.operator, host = run.host, version = host.version,
+            start_dir = run.start_dir, emergency = run.emergency, at = run.at, env_file = run.env_file,
+            roles_file = run.roles_file, roles = header.roles,
+        })
+    end
+    if host.run.resumed then
+        engine.record("run.resume", "", { intent = host.run.intent, operator = host.run.operator, reason = host.run.reason })
+    end
+    engine.commit()
+    main.take_inbox()
+    main.listen()
+end
+
+-- ---- messages to a run: pause, rollback, abort, decide ----
+
+local function operator_error(kind, message)
+    local who = message.by and message.by.name or "?"
+    local reason = message.data and message.data.reason
+    local code = kind == "pause" and "paused" or kind
+    return engine.error(code, string.format("%s asked for by %s%s", kind, who, reason and ": " .. reason or ""),
+        { control = true, policy = kind == "rollback" and "rollback" or nil, by = message.by })
+end
+
+local function pending_key()
+    local newest
+    for _, kind in ipairs { "doubt", "compensation.end" } do
+        for _, event in ipairs(host.history(kind)) do
+            if (kind == "doubt" or event.payload.status == "failed") and (not newest or event.seq > newest.seq) then
+                newest = event
+            end
+        end
+    end
+    return newest and newest.key
+end
+
+local function take_decision(message)
+    local data = message.data or {}
+    local key = data.key or data.effect or pending_key()
+    if not key then
+        return host.say("warning", "", { text = "a decision came, and nothing is in doubt" })
+    end
+    for _, event in ipairs(host.history("doubt")) do -- by the step's or effect's name as well
+        if event.payload.unit == key or event.payload.name == key then
+            key = event.key
+        end
+    end
+    engine.record("decision", key, { choice = data.choice, reason = data.reason, result = data.result, by = message.by })
+end
+
+local OWN = { pause = true, rollback = true, abort = true, decide = true }
+
+--- Takes what lies in the inbox and is meant for the run itself.
+function main.take_inbox()
+    for _, message in ipairs(host.inbox()) do
+        if OWN[message.kind] then
+            if message.kind == "decide" then
+                take_decision(message)
+            else
+                engine.record("inbox", "", { kind = message.kind, by = message.by, data = message.data })
+                local err = operator_error(message.kind, message)
+                if message.kind == "rollback" then
+                    engine.asked_rollback = err
+                end
+                if main.task then
+                    host.task.cancel(main.task, err, message.kind == "abort")
+                end
+            end
+            engine.commit()
+            host.inbox_done(message.file)
+            if engine.on_decision and message.kind == "decide" then
+                engine.on_decision()
+            end
+        end
+    end
+end
+
+function main.listen()
+    if main.listener then
+        return
+    end
+    main.listener = host.task.spawn(function()
+        while true do
+            host.inbox_wait()
+            main.take_inbox()
+        end
+    end)
+end
+
+-- ---- the end ----
+
+local function summary(status, cause, more)
+    local facts = { status = status, exit = EXIT[status], error = cause and engine.plain_error(cause) or nil }
+    for key, value in pairs(more or {}) do
+        facts[key] = value
+    end
+    return facts
+end
+
+local function finish(status, cause, more)
+    engine.record("run.end", "", summary(status, cause, more))
+    engine.commit()
+    return EXIT[status]
+end
+
+local function leave(status, cause)
+    engine.record("run.pause", "", summary(status, cause))
+    engine.commit()
+    return EXIT[status]
+end
+
+local function hold(reason)
+    if engine.header then
+        host.hold(reason)
+    end
+end
+
+local after -- (err) → exit code; may be called again for an error that comes while unwinding
+
+local function rolled_back(cause)
+    local outcome = { status = "rolled_back", cause = cause and cause.message }
+    run_hooks("rolled_back", outcome)
+    run_hooks("failed", outcome)
+    run_hooks("finished", outcome)
+    if engine.protected then
+        hold("rolled back: " .. (cause and cause.message or "?"))
+    end
+    return finish("rolled_back", cause)
+end
+
+local function roll_back(cause, all)
+    host.task.clear()
+    local ok, err = pcall(function()
+        unwind.run("", cause, unwind.armed(nil, all))
+        return rolled_back(cause)
+    end)
+    if ok then
+        return err
+    end
+    if type(err) == "table" and err.code == "stuck" then
+        hold("its rollback is stuck in " .. tostring(err.key))
+        pcall(engine.escalate, err)
+        return leave("stuck", err)
+    end
+    return after(err)
+end
+
+local function stopped(cause)
+    host.task.clear()
+    local changed = unwind.changed()
+    if changed then
+        hold("stopped after a change: " .. cause.message)
+    end
+    local outcome = { status = "stopped", cause = cause.message }
+    local ok, err = pcall(function()
+        run_hooks("failed", outcome)
+        run_hooks("finished", outcome)
+    end)
+    if not ok then
+        return after(err)
+    end
+    return leave("stopped", cause)
+end
+
+function after(err)
+    if type(err) ~= "table" or not err.control then
+        err = engine.as_error(err)
+    end
+    local code = err.code
+    if not engine.header then
+        host.failed(code == "locked" and "locked" or "usage", tostring(err), err.code)
+        return code == "locked" and EXIT.locked or EXIT.usage
+    end
+    if code == "locked" then
+        host.failed("locked", tostring(err), err.code)
+        return EXIT.locked
+    elseif code == "paused" then
+        return leave("paused", err)
+    elseif code == "doubt" or code == "guardian_lost" then
+        return leave("doubt", err)
+    elseif code == "divergence" or code == "journal" then
+        host.failed("journal", tostring(err), err.code)
+        if code == "divergence" then
+            leave("journal", err)
+        end
+        return EXIT.journal
+    elseif code == "abort" then
+        host.task.clear()
+        run_hooks("finished", { status = "aborted", cause = err.message })
+        host.release()
+        return finish("stopped", err, { aborted = true })
+    end
+    local policy = err.policy
+    if engine.frozen and host.recall("rollback.begin", "") then
+        policy = "rollback"
+    end
+    if policy ~= "stop" and (policy == "rollback" or #unwind.armed() > 0) then
+        return roll_back(err)
+    end
+    return stopped(err)
+end
+
+local function succeeded(value)
+    if engine.frozen or host.run.intent == "rollback" then -- a rollback of a run that had come to its end
+        return roll_back(engine.asked_rollback or engine.frozen, true)
+    end
+    local outcome = { status = "succeeded" }
+    run_hooks("succeeded", outcome)
+    run_hooks("finished", outcome)
+    engine.stop_root_services()
+    local kept = value ~= nil and host.keep(value) or nil
+    return finish("succeeded", nil, { result = kept })
+end
+
+-- What an earlier process left: a failure that is being unwound is replayed, not tried again.
+local function prepare()
+    local run = host.run
+    if not run.resumed then
+        return
+    end
+    local begun, begun_seq = host.recall("rollback.begin", "")
+    if begun then
+        engine.frozen = engine.revive_error(begun.cause)
+        engine.frozen.control, engine.frozen.policy = true, "rollback"
+        if engine.frozen.code ~= "rollback" then
+            engine.frozen.code = "failed"
+        end
+    elseif run.intent == "rollback" or run.intent == "abort" then
+        local who = run.operator or "?"
+        engine.frozen = engine.error(run.intent, string.format("%s asked for by %s%s", run.intent, who,
+            run.reason and ": " .. run.reason or ""), { control = true, policy = run.intent == "rollback" and "rollback" or nil })
+    end
+    return begun_seq
+end
+
+--- Task 0. Returns the exit code.
+function main.run()
+    main.task = host.task.current()
+    prepare()
+    environment.build()
+    local result = table.pack(pcall(environment.play, host.run.playbook))
+    if result[1] and not engine.header then
+        result = { false, engine.error("usage", host.run.playbook .. ' declares no playbook: begin it with playbook "name" { … }') }
+    end
+    if host.run.mode == "plan" then
+        if not result[1] then
+            host.failed("usage", tostring(engine.as_error(result[2])), "usage")
+            return EXIT.usage
+        end
+        return 0
+    end
+    local ok, code = pcall(function()
+        if result[1] then
+            return succeeded(result[2])
+        end
+        return after(result[2])
+    end)
+    if ok then
+        return code
+    end
+    local again, last = pcall(after, code)
+    return again and last or EXIT.journal
+end
+
+return main

@@ -1,0 +1,84 @@
+-- rt: what the host offers to the sugar of a module (docs/design.md, "A module").
+local host = require "lang.host"
+local door = require "lang.door"
+local engine = require "lang.engine"
+local expect = require "lang.expect"
+local options = require "lang.options"
+local units = require "lang.units"
+local unknown = require "lang.unknown"
+
+local rt = engine.rt
+
+rt.natives = {}
+rt.effect = door.effect
+rt.options = options.check
+rt.suggest = host.suggest
+rt.json = host.json
+rt.sha256 = host.sha256
+rt.is_secret = host.is_secret
+rt.make_secret = host.make_secret
+rt.now = host.now
+rt.expectation = expect.expectation
+rt.at_stage_end = function(fn) engine.at_stage_end(fn) end
+rt.show_duration = units.show
+
+function rt.unknown(label)
+    return unknown.new(label)
+end
+
+rt.is_unknown = unknown.is
+
+local function converted(convert)
+    return function(value)
+        local result, why = convert(value)
+        if result == nil then
+            rt.raise("usage", why)
+        end
+        return result
+    end
+end
+
+rt.duration = converted(units.duration)
+rt.size = converted(units.size)
+
+function rt.raise(code, message, detail)
+    engine.raise(code, message, detail)
+end
+
+function rt.mode()
+    return host.run.mode
+end
+
+--- Another rollout module's public table.
+function rt.require(name)
+    return require("lang.environment").require("rollout." .. name:gsub("^rollout%.", ""))
+end
+
+--- Another module's native table.
+function rt.native(name)
+    rt.require(name)
+    return rt.natives[name]
+end
+
+--- A handle's metatable: sealed, a misspelt method is an error with a suggestion.
+function rt.class(name, methods, tostring_fn)
+    local list = {}
+    for method in pairs(methods) do
+        list[#list + 1] = method
+    end
+    return {
+        __name = name,
+        __metatable = false,
+        __tostring = tostring_fn or function() return name end,
+        __index = function(_, key)
+            local method = methods[key]
+            if method ~= nil then
+                return method
+            end
+            local hint = host.suggest(tostring(key), list)
+            engine.fail("usage", string.format("%s has no %q%s", name, tostring(key), hint and ": " .. hint or ""))
+        end,
+    }
+end
+
+return rt

@@ -1,0 +1,182 @@
+-- stage and parallel: what groups.
+local host = require "lang.host"
+local engine = require "lang.engine"
+local options = require "lang.options"
+local unwind = require "lang.unwind"
+
+local function stop_services(scope)
+    local services = scope.at_end or {}
+    for i = #services, 1, -1 do
+        local ok, err = pcall(services[i])
+        if not ok then
+            host.say("warning", scope.key, { text = "a service could not be stopped: " .. tostring(err) })
+        end
+    end
+    scope.at_end = nil
+end
+
+--- Calls fn when the stage around the present scope ends (the run, outside of any).
+function engine.at_stage_end(fn)
+    local scope = engine.enclosing("stage") or engine.enclosing("procedure") or engine.root_services
+    scope.at_end = scope.at_end or {}
+    scope.at_end[#scope.at_end + 1] = fn
+end
+
+engine.root_services = {}
+function engine.stop_root_services()
+    stop_services { key = "", at_end = engine.root_services.at_end }
+end
+
+local function undo_stage(scope, err)
+    local armed = unwind.armed(scope)
+    if #armed > 0 or host.recall("rollback.begin", scope.key) then
+        host.task.clear()
+        unwind.run(scope.key, err, armed)
+    end
+    err.policy = "stop"
+    err.undone = scope.name
+    error(err, 0)
+end
+
+local function begin(scope, opts)
+    local begun, begun_seq = host.recall("stage.begin", scope.key)
+    local ended, ended_seq = host.recall("stage.end", scope.key)
+    if not begun then
+        if engine.frozen then
+            error(engine.frozen, 0)
+        end
+        engine.record("stage.begin", scope.key, { name = scope.name, line = scope.line, scope = scope.parent.key })
+    elseif ended and ended.status ~= "failed" and ended_seq > begun_seq then
+        return true
+    end
+    if not engine.frozen and (opts.before or opts.window) then
+        require("lang.window").enter(scope, opts)
+    end
+    return false
+end
+
+engine.verb("stage", function(name, opts, fn)
+    opts, fn = options.verb("stage", name, opts, fn, { before = "string", window = "table", holds_lock = "boolean" })
+    local parent = engine.scope()
+    if not parent.container then
+        engine.fail("misplaced", string.format("stage %q stands inside %s %q: a body holds effects only", name, parent.kind,
+            parent.name or ""))
+    end
+    local scope = engine.container("stage", name, engine.child_key(parent, name, opts.key),
+        { line = engine.blame(), opts = opts, on_failure = opts.on_failure or parent.on_failure })
+    local reason = engine.skip_reason(opts)
+    if engine.mode() == "plan" then
+        return engine.plan_stage(scope, fn, reason)
+    end
+    engine.pause_point()
+    engine.check_order(parent, "stage", scope.key, scope.line)
+    local recorded = host.recall("stage.end", scope.key)
+    if recorded and recorded.status == "skipped" then
+        return nil
+    elseif reason and not host.recall("stage.begin", scope.key) then
+        if engine.frozen then
+            error(engine.frozen, 0)
+        end
+        engine.record("stage.begin", scope.key, { name = name, line = scope.line, scope = parent.key, skipped = true })
+        engine.record("stage.end", scope.key, { status = "skipped", name = name, reason = reason })
+        return nil
+    end
+    local started = host.mono()
+    local was_ended
+    local result = table.pack(pcall(engine.within, scope, function()
+        was_ended = begin(scope, opts)
+        return engine.deadline(type(opts.timeout) == "string" and require("lang.units").duration(opts.timeout) or nil,
+            string.format("stage %q", name), fn)
+    end))
+    stop_services(scope)
+    if result[1] then
+        if not was_ended then
+            engine.record("stage.end", scope.key, { status = "ok", name = name, ms = host.mono() - started })
+        end
+        return table.unpack(result, 2, result.n)
+    end
+    local err = result[2]
+    if engine.passes_on(err) and err.code ~= "failed" then
+        error(err, 0)
+    end
+    if not engine.passes_on(err) then -- the stage's own code, or its deadline
+        local plain = engine.as_error(err)
+        err = engine.error("failed", string.format("stage %q failed: %s", name, plain.message), { control = true,
+            unit = scope.key, kind = "stage", policy = scope.on_failure, cause = plain, where = plain.where or scope.line })
+    end
+    local already = host.recall("stage.end", scope.key)
+    if not already or not engine.frozen then
+        engine.record("stage.end", scope.key, { status = "failed", name = name, ms = host.mono() - started,
+            error = { code = "failed", message = err.message } })
+    end
+    if err.policy == "stage" then
+        undo_stage(scope, err)
+    end
+    error(err, 0)
+end)
+
+local function branch_names(branches)
+    if type(branches) ~= "table" or next(branches) == nil then
+        engine.fail("usage", "parallel takes a table of functions: parallel{ api = function() … end, web = function() … end }")
+    end
+    local names = {}
+    for name, fn in pairs(branches) do
+        if type(name) ~= "string" or type(fn) ~= "function" then
+            engine.fail("usage", string.format("parallel: every branch has a name and a function; [%s] is a %s", tostring(name),
+                type(fn)))
+        end
+        names[#names + 1] = name
+    end
+    return names
+end
+
+--- Branches at once; the first failure cancels the rest; waits for all.
+engine.verb("parallel", function(branches)
+    local parent = engine.scope()
+    if not parent.container then
+        engine.fail("misplaced", "parallel stands between steps, not inside one")
+    end
+    local names, results = branch_names(branches), {}
+    local scopes = {}
+    for _, name in ipairs(names) do
+        scopes[name] = engine.container("branch", name, engine.child_key(parent, name), { on_failure = parent.on_failure })
+    end
+    if engine.mode() == "plan" then
+        for _, name in ipairs(names) do
+            results[name] = engine.within(scopes[name], branches[name])
+        end
+        return results
+    end
+    local tasks, first = {}, nil
+    for _, name in ipairs(names) do
+        tasks[name] = host.task.spawn(function()
+            local ok, value = pcall(engine.within, scopes[name], branches[name])
+            if ok then
+                return value
+            end
+            if not first then
+                first = value
+                for _, other in ipairs(names) do
+                    if other ~= name then
+                        local stop = engine.error("sibling", string.format("cancelled: branch %q failed", name),
+                            { control = true })
+                        host.task.cancel(tasks[other], stop, type(value) ~= "table" or value.code ~= "paused")
+                    end
+                end
+            end
+            error(value, 0)
+        end)
+    end
+    for _, name in ipairs(names) do
+        local ok, value = host.task.join(tasks[name])
+        if ok then
+            results[name] = value
+        else
+            first = first or value
+        end
+    end
+    if first then
+        error(first, 0)
+    end
+    return results
+end)

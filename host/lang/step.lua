@@ -1,0 +1,183 @@
+-- step: done once. Attempts, the probe that tells whether it is done already, and the check that a body's only way out is
+-- its return value.
+local host = require "lang.host"
+local engine = require "lang.engine"
+local options = require "lang.options"
+local units = require "lang.units"
+local unwind = require "lang.unwind"
+
+local DEFAULT_TIMEOUT = 10 * 60 * 1000
+
+-- ---- upvalues ----
+
+local function shallow(value)
+    if type(value) ~= "table" or debug.getmetatable(value) then
+        return nil
+    end
+    local copy, count = {}, 0
+    for key, item in next, value do
+        copy[key], count = item, count + 1
+        if count > 1000 then
+            return nil
+        end
+    end
+    return copy
+end
+
+local function collect(fn, seen, list)
+    local info = debug.getinfo(fn, "S")
+    if seen[fn] or info.source:byte(1) ~= 64 then
+        return list
+    end
+    seen[fn] = true
+    for index = 1, 255 do
+        local name, value = debug.getupvalue(fn, index)
+        if not name then
+            return list
+        end
+        if name ~= "_ENV" and not seen[debug.upvalueid(fn, index)] then
+            seen[debug.upvalueid(fn, index)] = true
+            list[#list + 1] = { fn = fn, index = index, name = name, value = value, content = shallow(value) }
+            if type(value) == "function" then
+                collect(value, seen, list)
+            end
+        end
+    end
+    return list
+end
+
+local function differs(before, now)
+    for key, item in next, before do
+        if not rawequal(rawget(now, key), item) then
+            return true
+        end
+    end
+    for key in next, now do
+        if before[key] == nil then
+            return true
+        end
+    end
+    return false
+end
+
+local function check_upvalues(scope, list)
+    for _, entry in ipairs(list) do
+        local _, now = debug.getupvalue(entry.fn, entry.index)
+        if not rawequal(now, entry.value) and not (now ~= now and entry.value ~= entry.value) then
+            engine.raise("upvalue", string.format("step %q assigns to `%s`: return it instead (local x = step(…)), or a resumed "
+                .. "run would not have it", scope.name, entry.name))
+        elseif entry.content and differs(entry.content, now) then
+            engine.raise("upvalue", string.format("step %q changes the table `%s` of the code around it: return what is new, "
+                .. "or a resumed run would not have it", scope.name, entry.name))
+        end
+    end
+end
+
+-- ---- attempts ----
+
+local function backoff(retry, attempt)
+    local wait = (retry.backoff or 0) * 2 ^ (attempt - 1)
+    return math.floor(math.min(wait, retry.max or math.huge))
+end
+
+local function one_attempt(scope, body)
+    local held = collect(body, {}, {})
+    local result = table.pack(pcall(engine.deadline, scope.opts.timeout or DEFAULT_TIMEOUT,
+        string.format("step %q", scope.name), body))
+    check_upvalues(scope, held)
+    return result
+end
+
+local function worth_retrying(err)
+    return not engine.passes_on(err) and not engine.is_playbook_error(engine.as_error(err))
+        and not (type(err) == "table" and (err.code == "deadline" or err.code == "destructive" or err.code == "upvalue"
+            or err.code == "guardian_lost" or err.code == "done"))
+end
+
+local function run(scope, body)
+    local opts = scope.opts
+    local retry = opts.retry or { times = 1 }
+    local recorded = host.recall("attempt.begin", scope.key)
+    scope.attempt = recorded and recorded.n or 1
+    local tried = recorded and recorded.tried or 1
+    if scope.retried then
+        scope.attempt, tried = scope.attempt + 1, 1
+        engine.record("attempt.begin", scope.key, { n = scope.attempt, tried = tried })
+    end
+    if opts.done and not scope.resumed then
+        local ok, value = engine.check_place(opts.done)
+        if ok and value then
+            return value
+        end
+    end
+    while true do
+        scope.ordinal = 0
+        local result = one_attempt(scope, body)
+        if result[1] then
+            if result.n > 2 then
+                engine.raise("usage", string.format("step %q returns %d values: return one (a table)", scope.name, result.n - 1))
+            end
+            return result[2]
+        end
+        local err = result[2]
+        if type(err) == "table" and err.code == "done" then
+            return err.value
+        end
+        if tried >= retry.times or not worth_retrying(err) then
+            error(err, 0)
+        end
+        local wait = backoff(retry, tried)
+        scope.attempt, tried = scope.attempt + 1, tried + 1
+        engine.record("attempt.begin", scope.key, { n = scope.attempt, tried = tried, of = retry.times, wait = wait,
+            error = engine.plain_error(err) })
+        if wait > 0 then
+            engine.commit()
+            engine.idle(string.format("attempt %d of %d", tried, retry.times), host.now() + wait, function()
+                host.task.sleep(wait)
+            end)
+        end
+    end
+end
+
+local function check_retry(name, retry)
+    if not retry then
+        return
+    end
+    local checked = options.check(retry, { times = { "integer", required = true }, backoff = "duration", max = "duration" },
+        string.format("step %q: retry", name))
+    if checked.times < 1 then
+        engine.fail("usage", string.format("step %q: retry.times counts all attempts, so it is at least 1", name))
+    end
+    return checked
+end
+
+engine.verb("step", function(name, opts, body)
+    opts, body = options.verb("step", name, opts, body, {
+        retry = "table", undo = "function", done = "function", idempotent = "boolean", destructive = "string",
+        required = "boolean",
+    })
+    opts.retry = check_retry(name, opts.retry)
+    local compensation
+    local value = engine.unit {
+        kind = "step", name = name, opts = opts, place = "effects", own_timeout = true,
+        facts = { undo = opts.undo and true or nil, required = opts.required },
+        entered = function(scope, seq)
+            if opts.undo then
+                compensation = unwind.register_undo(scope, seq, opts.undo)
+            end
+        end,
+        run = function(scope)
+            local result = run(scope, body)
+            if compensation then
+                compensation.result = result
+            end
+            return result
+        end,
+    }
+    if compensation then
+        compensation.result = value
+    end
+    return value
+end)
+
+return { default_timeout = units.show(DEFAULT_TIMEOUT) }

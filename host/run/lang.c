@@ -1,0 +1,155 @@
+#include "run/lang.h"
+
+#include "core/buffer.h"
+#include "core/json.h"
+#include "core/luaenv.h"
+#include "core/luaerror.h"
+#include "core/module.h"
+#include "core/task.h"
+
+#include <dirent.h>
+#include <lua5.4/lauxlib.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* In the order in which main.lua requires those that bring words of the language: FILE(name, brings words). */
+#define FILES(FILE)                                                                                  \
+    FILE(engine, 0) FILE(door, 0) FILE(step, 0) FILE(stage, 0) FILE(unwind, 0) FILE(main, 0) FILE(environment, 0)      \
+    FILE(rt, 0) FILE(units, 0) FILE(options, 0) FILE(expect, 0) FILE(check, 0) FILE(guarded, 0) FILE(unknown, 0)       \
+    FILE(zone, 0) FILE(window, 0)
+
+#define EMBED(NAME, WORDS) RH_EMBED(rh_lang_##NAME, "host/lang/" #NAME ".lua")
+FILES(EMBED)
+
+static const struct {
+    const char *name, *text, *end;
+    bool words;
+} files[] = {
+#define ENTRY(NAME, WORDS) {#NAME, rh_lang_##NAME, rh_lang_##NAME##_end, WORDS},
+    FILES(ENTRY)};
+
+static const char LOADED[] = "rh_lang_loaded";
+
+static int lang_require(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    lua_getfield(L, LUA_REGISTRYINDEX, LOADED);
+    if (lua_getfield(L, -1, name) != LUA_TNIL)
+        return 1;
+    const char *file = strncmp(name, "lang.", 5) == 0 ? name + 5 : name;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        if (strcmp(files[i].name, file) != 0)
+            continue;
+        const char *chunk = lua_pushfstring(L, "=[lang.%s]", file);
+        if (rh_load_text(L, files[i].text, (size_t)(files[i].end - files[i].text), chunk) != LUA_OK)
+            return lua_error(L);
+        lua_call(L, 0, 1);
+        if (lua_isnil(L, -1))
+            lua_pushboolean(L, 1), lua_replace(L, -2);
+        lua_pushvalue(L, -1);
+        lua_setfield(L, 2, name);
+        return 1;
+    }
+    return luaL_error(L, "the host has no %s", name);
+}
+
+void rh_lang_require(lua_State *L, const char *name)
+{
+    lua_pushcfunction(L, lang_require);
+    lua_pushfstring(L, "lang.%s", name);
+    lua_call(L, 1, 1);
+}
+
+/* ---- what lang/ asks of C about Lua itself ---- */
+
+static int l_basics(lua_State *L)
+{
+    rh_luaenv_push_basics(L);
+    return 1;
+}
+
+/* (name) → native, sugar text; nil where there is no such module. */
+static int l_module(lua_State *L)
+{
+    const rh_module_def *def = rh_module_load(L, luaL_checkstring(L, 1));
+    if (!def)
+        return 0;
+    int top = lua_gettop(L);
+    def->open(L);
+    lua_settop(L, top + 1);
+    lua_pushlstring(L, def->sugar, (size_t)(def->sugar_end - def->sugar));
+    return 2;
+}
+
+static int l_module_path(lua_State *L)
+{
+    char *path = rh_module_path(luaL_checkstring(L, 1));
+    lua_pushstring(L, path);
+    free(path);
+    return 1;
+}
+
+/* The modules that are installed, by name: for suggestions and the doctor. */
+static int l_module_names(lua_State *L)
+{
+    lua_newtable(L);
+    char *folder = rh_module_path(".");
+    DIR *dir = folder ? opendir(folder) : NULL;
+    free(folder);
+    lua_Integer count = 0;
+    for (struct dirent *entry = dir ? readdir(dir) : NULL; entry; entry = readdir(dir)) {
+        const char *dot = strrchr(entry->d_name, '.');
+        if (!dot || (strcmp(dot, ".so") != 0 && strcmp(dot, ".lua") != 0))
+            continue;
+        lua_pushlstring(L, entry->d_name, (size_t)(dot - entry->d_name));
+        lua_rawseti(L, -2, ++count);
+    }
+    if (dir)
+        closedir(dir);
+    return 1;
+}
+
+static int l_getenv(lua_State *L)
+{
+    lua_pushstring(L, getenv(luaL_checkstring(L, 1)));
+    return 1;
+}
+
+static int l_memory(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)rh_luaenv_memory(L));
+    return 1;
+}
+
+void rh_lang_open(lua_State *L)
+{
+    static const luaL_Reg functions[] = {{"basics", l_basics},         {"module", l_module},
+                                         {"module_path", l_module_path}, {"module_names", l_module_names},
+                                         {"getenv", l_getenv},         {"memory", l_memory},
+                                         {NULL, NULL}};
+    luaL_setfuncs(L, functions, 0);
+    rh_task_open(L);
+    lua_setfield(L, -2, "task");
+    lua_pushstring(L, RH_HOST_VERSION);
+    lua_setfield(L, -2, "version");
+    lua_newtable(L);
+    for (size_t i = 0, count = 0; i < sizeof files / sizeof *files; i++) {
+        if (!files[i].words)
+            continue;
+        lua_pushstring(L, files[i].name);
+        lua_rawseti(L, -2, (lua_Integer)++count);
+    }
+    lua_setfield(L, -2, "lang_files");
+    rh_error none = {.code = "none"}; /* the metatable of errors comes with the first one */
+    rh_error_push(L, &none);
+    lua_getmetatable(L, -1);
+    lua_setfield(L, -3, "error_metatable");
+    lua_pop(L, 1);
+
+    lua_newtable(L);
+    lua_insert(L, -2);
+    lua_setfield(L, -2, "lang.host");
+    lua_setfield(L, LUA_REGISTRYINDEX, LOADED);
+    lua_pushcfunction(L, lang_require);
+    lua_setglobal(L, "require");
+}
