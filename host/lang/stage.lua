@@ -2,6 +2,7 @@
 local host = require "lang.host"
 local engine = require "lang.engine"
 local options = require "lang.options"
+local units = require "lang.units"
 local unwind = require "lang.unwind"
 
 local function stop_services(scope)
@@ -49,14 +50,22 @@ local function begin(scope, opts)
     elseif ended and ended.status ~= "failed" and ended_seq > begun_seq then
         return true
     end
-    if not engine.frozen and (opts.before or opts.window) then
-        require("lang.window").enter(scope, opts)
+    if not engine.frozen then
+        local window = require "lang.window"
+        if opts.before then
+            window.countdown(scope.name, opts.before, opts.window and opts.window.tz)
+        end
+        if opts.window then
+            -- What an earlier process measured of this stage, and the time to undo it, must still fit.
+            local before = ended and ended.ms or 0
+            return false, window.enter(scope.name, opts.window, before + (engine.rollback_budget or 0))
+        end
     end
     return false
 end
 
 engine.verb("stage", function(name, opts, fn)
-    opts, fn = options.verb("stage", name, opts, fn, { before = "string", window = "table", holds_lock = "boolean" })
+    opts, fn = options.verb("stage", name, opts, fn, { before = "duration", window = "table", holds_lock = "boolean" })
     local parent = engine.scope()
     if not parent.container then
         engine.fail("misplaced", string.format("stage %q stands inside %s %q: a body holds effects only", name, parent.kind,
@@ -84,9 +93,14 @@ engine.verb("stage", function(name, opts, fn)
     local started = host.mono()
     local was_ended
     local result = table.pack(pcall(engine.within, scope, function()
-        was_ended = begin(scope, opts)
-        return engine.deadline(type(opts.timeout) == "string" and require("lang.units").duration(opts.timeout) or nil,
-            string.format("stage %q", name), fn)
+        local open
+        was_ended, open = begin(scope, opts)
+        local limit = type(opts.timeout) == "string" and units.duration(opts.timeout) or nil
+        if open and open.deadline then
+            local left = math.max(open.deadline - host.now(), 1)
+            limit = math.min(limit or left, left)
+        end
+        return engine.deadline(limit, string.format("stage %q", name), fn)
     end))
     stop_services(scope)
     if result[1] then

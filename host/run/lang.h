@@ -1,4 +1,4 @@
-/* The language: host/lang/*.lua, embedded in the binary. */
+/* The language: the Lua files of host/lang, embedded in the binary. */
 #ifndef RH_RUN_LANG_H
 #define RH_RUN_LANG_H
 
