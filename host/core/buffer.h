@@ -16,7 +16,8 @@ typedef struct rh_buffer {
 void rh_buffer_reserve(rh_buffer *buffer, size_t more);
 void rh_buffer_add(rh_buffer *buffer, const void *bytes, size_t size);
 void rh_buffer_adds(rh_buffer *buffer, const char *text);
-void rh_buffer_addf(rh_buffer *buffer, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void rh_buffer_addf(rh_buffer *buffer, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 void rh_buffer_vaddf(rh_buffer *buffer, const char *format, va_list args)
     __attribute__((format(printf, 2, 0)));
 void rh_buffer_clear(rh_buffer *buffer); /* keeps the memory */

@@ -10,22 +10,28 @@
 #include <stdint.h>
 
 typedef struct rh_command_spec {
-    const char *id;         /* unique in the run and safe as a file name: the effect's id. A command with this
+    const char
+        *id; /* unique in the run and safe as a file name: the effect's id. A command with this
                                id that was started before (by a host that died) is re-attached or adopted */
     const char *const *argv; /* NULL-terminated; argv[0] is searched in PATH of `env` */
-    const char *const *env;  /* "NAME=value", NULL-terminated: the whole environment; NULL: the host's */
-    const char *cwd;         /* NULL: where the run started */
-    const void *input;       /* standard input's bytes; NULL and no input_path: /dev/null */
+    const char *const
+        *env;          /* "NAME=value", NULL-terminated: the whole environment; NULL: the host's */
+    const char *cwd;   /* NULL: where the run started */
+    const void *input; /* standard input's bytes; NULL and no input_path: /dev/null */
     size_t input_size;
-    const char *input_path;  /* a file that becomes standard input */
-    const char *output_path; /* standard output goes to this file unmasked and uncaptured (a dump): created
+    const char *input_path; /* a file that becomes standard input */
+    const char
+        *output_path; /* standard output goes to this file unmasked and uncaptured (a dump): created
                                 0600, must not exist */
-    int64_t timeout_ms;      /* <= 0: none. Enforced by the guardian itself: TERM, grace, KILL to the group */
-    int64_t grace_ms;        /* between TERM and KILL; <= 0: 5000 */
-    size_t capture;          /* bytes of each stream that are kept in memory; 0: 1 MiB. The first and the last
+    int64_t
+        timeout_ms; /* <= 0: none. Enforced by the guardian itself: TERM, grace, KILL to the group */
+    int64_t grace_ms; /* between TERM and KILL; <= 0: 5000 */
+    size_t
+        capture; /* bytes of each stream that are kept in memory; 0: 1 MiB. The first and the last
                                 half of it are kept; the whole masked output is in the log */
-    const char *log_path;    /* the step's log: masked output is appended as it comes; NULL: spool only */
-    bool service;            /* the op is done as soon as the command runs; it lives until rh_command_stop() or
+    const char
+        *log_path; /* the step's log: masked output is appended as it comes; NULL: spool only */
+    bool service; /* the op is done as soon as the command runs; it lives until rh_command_stop() or
                                 the end of its run */
 } rh_command_spec;
 
@@ -35,17 +41,22 @@ typedef struct rh_command {
     int code;   /* exit status, or -1 if a signal ended it */
     int signal; /* the signal that ended it, or 0 */
     bool timed_out;
-    bool truncated;  /* more was printed than `capture` keeps */
-    bool held;       /* a grandchild held the pipe: output is what came until the bounded drain ended */
-    bool adopted;    /* found again after a crash of the host, not started by this one */
+    bool truncated; /* more was printed than `capture` keeps */
+    bool held; /* a grandchild held the pipe: output is what came until the bounded drain ended */
+    bool adopted; /* found again after a crash of the host, not started by this one */
     int64_t pid;
-    int64_t ms;      /* run time */
+    int64_t ms;                    /* run time */
     uint64_t out_total, err_total; /* bytes printed, before masking */
     rh_buffer out, err;            /* masked */
     void *impl;
 } rh_command;
 
-typedef enum { RH_COMMAND_NEVER, RH_COMMAND_ALIVE, RH_COMMAND_ENDED, RH_COMMAND_LOST } rh_command_state;
+typedef enum {
+    RH_COMMAND_NEVER,
+    RH_COMMAND_ALIVE,
+    RH_COMMAND_ENDED,
+    RH_COMMAND_LOST
+} rh_command_state;
 
 typedef struct rh_command_provider {
     /* Starts (or finds again) the command; errors that can be told at once ("not found") come here or in

@@ -10,7 +10,7 @@
 #include <stddef.h>
 
 typedef struct rh_error {
-    const char *code;   /* stable identifier: "timeout", "cancelled", "refused", "usage", "io", … */
+    const char *code; /* stable identifier: "timeout", "cancelled", "refused", "usage", "io", … */
     const char *module; /* who failed: "http", "journal"; may be NULL */
     char *message;      /* one sentence for a person: what, where, why, what to do */
     char *detail;       /* a JSON object with machine-readable facts, or NULL */
@@ -29,7 +29,7 @@ bool rh_fail_uv(rh_error *error, int status, const char *format, ...)
 
 void rh_error_module(rh_error *error, const char *module); /* names the module if none is named */
 void rh_error_detail(rh_error *error, char *json);         /* takes ownership of `json` */
-void rh_error_move(rh_error *to, rh_error *from);          /* `to` unless set; `from` is empty after */
+void rh_error_move(rh_error *to, rh_error *from); /* `to` unless set; `from` is empty after */
 void rh_error_clear(rh_error *error);
 
 static inline bool rh_error_is_set(const rh_error *error) { return error->code != NULL; }

@@ -47,9 +47,10 @@ lua_State *rh_luaenv_new(size_t memory, int cpu_ms)
         abort();
     lua_atpanic(L, panic);
     static const luaL_Reg libraries[] = {
-        {LUA_GNAME, luaopen_base},        {LUA_STRLIBNAME, luaopen_string}, {LUA_TABLIBNAME, luaopen_table},
-        {LUA_MATHLIBNAME, luaopen_math},  {LUA_UTF8LIBNAME, luaopen_utf8},  {LUA_COLIBNAME, luaopen_coroutine},
-        {LUA_DBLIBNAME, luaopen_debug},   {NULL, NULL}};
+        {LUA_GNAME, luaopen_base},       {LUA_STRLIBNAME, luaopen_string},
+        {LUA_TABLIBNAME, luaopen_table}, {LUA_MATHLIBNAME, luaopen_math},
+        {LUA_UTF8LIBNAME, luaopen_utf8}, {LUA_COLIBNAME, luaopen_coroutine},
+        {LUA_DBLIBNAME, luaopen_debug},  {NULL, NULL}};
     for (const luaL_Reg *library = libraries; library->func; library++) {
         luaL_requiref(L, library->name, library->func, 1);
         lua_pop(L, 1);
@@ -98,7 +99,8 @@ static bool is_control(lua_State *L, int idx)
     lua_pushliteral(L, "code");
     lua_rawget(L, idx);
     const char *code = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
-    bool control = lua_toboolean(L, -2) || strcmp(code, "cpu") == 0 || strcmp(code, "deadline") == 0;
+    bool control =
+        lua_toboolean(L, -2) || strcmp(code, "cpu") == 0 || strcmp(code, "deadline") == 0;
     lua_pop(L, 2);
     return control;
 }
@@ -211,10 +213,14 @@ static int safe_yield(lua_State *L)
 static int rank(lua_State *L, int idx)
 {
     switch (lua_type(L, idx)) {
-    case LUA_TNUMBER: return 0;
-    case LUA_TSTRING: return 1;
-    case LUA_TBOOLEAN: return 2;
-    default: return 3;
+    case LUA_TNUMBER:
+        return 0;
+    case LUA_TSTRING:
+        return 1;
+    case LUA_TBOOLEAN:
+        return 2;
+    default:
+        return 3;
     }
 }
 
@@ -292,11 +298,13 @@ int rh_pairs(lua_State *L)
         lua_rawseti(L, 2, ++count);
     }
     if (unordered > 1)
-        return luaL_error(L, "this table has %d keys that have no order (tables, functions): "
-                             "use a list, or keys that are strings or numbers",
+        return luaL_error(L,
+                          "this table has %d keys that have no order (tables, functions): "
+                          "use a list, or keys that are strings or numbers",
                           unordered);
     /* A userdata, so that an error on the way cannot leak it. */
-    sort_key *keys = lua_newuserdatauv(L, sizeof(sort_key) * (size_t)(count ? count : 1), 0); /* 3 */
+    sort_key *keys =
+        lua_newuserdatauv(L, sizeof(sort_key) * (size_t)(count ? count : 1), 0); /* 3 */
     for (int i = 0; i < count; i++) {
         sort_key *key = &keys[i];
         memset(key, 0, sizeof *key);
@@ -412,11 +420,12 @@ static void copy_library(lua_State *L, const char *name, const char *const *left
 
 void rh_luaenv_push_basics(lua_State *L)
 {
-    static const char *const plain[] = {"assert",   "error",  "ipairs",   "rawequal",     "rawget",       "rawlen",
-                                        "rawset",   "select", "tonumber", "setmetatable", "getmetatable", "type",
-                                        "_VERSION", NULL};
-    static const luaL_Reg own[] = {{"pairs", rh_pairs},        {"next", rh_next},    {"pcall", safe_pcall},
-                                   {"xpcall", safe_xpcall},    {"tostring", safe_tostring}, {NULL, NULL}};
+    static const char *const plain[] = {
+        "assert", "error",    "ipairs",       "rawequal",     "rawget", "rawlen",   "rawset",
+        "select", "tonumber", "setmetatable", "getmetatable", "type",   "_VERSION", NULL};
+    static const luaL_Reg own[] = {{"pairs", rh_pairs},         {"next", rh_next},
+                                   {"pcall", safe_pcall},       {"xpcall", safe_xpcall},
+                                   {"tostring", safe_tostring}, {NULL, NULL}};
     lua_newtable(L);
     for (const char *const *name = plain; *name; name++) {
         lua_getglobal(L, *name);

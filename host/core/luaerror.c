@@ -87,7 +87,8 @@ void rh_error_normalise(lua_State *L)
     if (strcmp(text, "not enough memory") == 0) {
         error.code = "memory";
         free(error.message);
-        error.message = rh_strdup("the playbook's Lua needs more memory than it may have (256 MiB)");
+        error.message =
+            rh_strdup("the playbook's Lua needs more memory than it may have (256 MiB)");
     }
     lua_settop(L, top);
     rh_error_push(L, &error);

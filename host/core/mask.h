@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-typedef struct rh_mask rh_mask;             /* the set of secrets */
+typedef struct rh_mask rh_mask;               /* the set of secrets */
 typedef struct rh_mask_stream rh_mask_stream; /* one stream being masked */
 
 rh_mask *rh_mask_new(void);
@@ -20,7 +20,8 @@ rh_mask *rh_mask_process(void); /* the process's own set */
  * Adding the same twice is harmless. Streams that are open see it from the next byte on. */
 bool rh_mask_add(rh_mask *mask, const char *name, const char *value, size_t size);
 /* Also the base64 of "user:value" (HTTP basic) for a user name that is known. */
-bool rh_mask_add_basic(rh_mask *mask, const char *name, const char *user, const char *value, size_t size);
+bool rh_mask_add_basic(rh_mask *mask, const char *name, const char *user, const char *value,
+                       size_t size);
 bool rh_mask_is_empty(const rh_mask *mask);
 /* Calls fn for each secret: how the host hands its set to the guardian. `user` is NULL, or the user name
  * of rh_mask_add_basic. */
@@ -35,7 +36,8 @@ bool rh_mask_text(const rh_mask *mask, const char *text, size_t size, rh_buffer 
 rh_mask_stream *rh_mask_stream_new(const rh_mask *mask);
 /* Feeds bytes; what is certain is appended to out. Held back is only what may be a secret's beginning. */
 void rh_mask_stream_feed(rh_mask_stream *stream, const char *bytes, size_t size, rh_buffer *out);
-void rh_mask_stream_end(rh_mask_stream *stream, rh_buffer *out); /* the rest; the stream can be reused */
+void rh_mask_stream_end(rh_mask_stream *stream,
+                        rh_buffer *out); /* the rest; the stream can be reused */
 void rh_mask_stream_free(rh_mask_stream *stream);
 
 #endif

@@ -30,7 +30,8 @@ char *rh_module_path(const char *file)
 {
     const char *given = getenv("ROLLOUTHOST_MODULES");
     const char *beside = executable_folder();
-    char *tries[] = {given ? rh_format("%s/%s", given, file) : NULL, rh_format("%s/modules/%s", beside, file),
+    char *tries[] = {given ? rh_format("%s/%s", given, file) : NULL,
+                     rh_format("%s/modules/%s", beside, file),
                      rh_format("%s/../lib/rollouthost/modules/%s", beside, file)};
     char *found = NULL;
     for (size_t i = 0; i < sizeof tries / sizeof *tries; i++) {
@@ -50,7 +51,8 @@ static bool plain_name(const char *name)
 const rh_module_def *rh_module_load(lua_State *L, const char *name)
 {
     if (!plain_name(name))
-        rh_raisef(L, "module", "rollout.%s is not the name of a module: lower-case letters, digits and _", name);
+        rh_raisef(L, "module",
+                  "rollout.%s is not the name of a module: lower-case letters, digits and _", name);
     const char *file = lua_pushfstring(L, "%s.so", name);
     char *path = rh_module_path(file);
     lua_pop(L, 1);
@@ -66,7 +68,10 @@ const rh_module_def *rh_module_load(lua_State *L, const char *name)
                   lua_tostring(L, -1));
     const rh_module_def *def = dlsym(object, "rh_module");
     if (!def || def->abi != RH_MODULE_ABI || strcmp(def->host_version, RH_HOST_VERSION) != 0)
-        rh_raisef(L, "module", "rollout.%s was built for rollouthost %s, this is %s: install the module that belongs to it",
-                  name, def && def->abi == RH_MODULE_ABI ? def->host_version : "of another kind", RH_HOST_VERSION);
+        rh_raisef(
+            L, "module",
+            "rollout.%s was built for rollouthost %s, this is %s: install the module that belongs to it",
+            name, def && def->abi == RH_MODULE_ABI ? def->host_version : "of another kind",
+            RH_HOST_VERSION);
     return def;
 }

@@ -15,28 +15,28 @@
 #define RH_MODULE_ABI 1
 
 typedef struct rh_module_def {
-    unsigned abi;             /* RH_MODULE_ABI */
-    const char *host_version; /* RH_HOST_VERSION: one built for another host is refused by name */
-    const char *name;         /* "http" */
+    unsigned abi;              /* RH_MODULE_ABI */
+    const char *host_version;  /* RH_HOST_VERSION: one built for another host is refused by name */
+    const char *name;          /* "http" */
     int (*open)(lua_State *L); /* pushes the table of native functions */
-    const char *sugar;        /* Lua source */
+    const char *sugar;         /* Lua source */
     const char *sugar_end;
     const void *engine; /* a table of functions for modules that build on this one, or NULL */
 } rh_module_def;
 
-#define RH_MODULE(NAME, OPEN, ENGINE)                                                                \
-    RH_EMBED(rh_sugar, RH_SUGAR_FILE)                                                                \
-    const rh_module_def rh_module = {RH_MODULE_ABI, RH_HOST_VERSION,  NAME,  OPEN,                     \
-                                     rh_sugar,      rh_sugar_end,     ENGINE}
+#define RH_MODULE(NAME, OPEN, ENGINE)                                                              \
+    RH_EMBED(rh_sugar, RH_SUGAR_FILE)                                                              \
+    const rh_module_def rh_module = {RH_MODULE_ABI, RH_HOST_VERSION, NAME,  OPEN,                  \
+                                     rh_sugar,      rh_sugar_end,    ENGINE}
 
 /* Makes a file's bytes a symbol `NAME` … `NAME_end` of this object, with no generated source. */
-#define RH_EMBED(NAME, FILE)                                                                         \
-    extern const char NAME[], NAME##_end[];                                                          \
-    __asm__(".pushsection .rodata\n"                                                                 \
-            ".hidden " #NAME "\n.hidden " #NAME "_end\n"                                             \
-            ".global " #NAME "\n" #NAME ":\n"                                                        \
-            ".incbin \"" FILE "\"\n"                                                                 \
-            ".global " #NAME "_end\n" #NAME "_end:\n.byte 0\n"                                       \
+#define RH_EMBED(NAME, FILE)                                                                       \
+    extern const char NAME[], NAME##_end[];                                                        \
+    __asm__(".pushsection .rodata\n"                                                               \
+            ".hidden " #NAME "\n.hidden " #NAME "_end\n"                                           \
+            ".global " #NAME "\n" #NAME ":\n"                                                      \
+            ".incbin \"" FILE "\"\n"                                                               \
+            ".global " #NAME "_end\n" #NAME "_end:\n.byte 0\n"                                     \
             ".popsection\n");
 
 /* Loads `modules/<name>.so` (searched in $ROLLOUTHOST_MODULES, beside the executable, ../lib/rollouthost)

@@ -168,10 +168,11 @@ int rh_await_k(lua_State *L, rh_op *op, int64_t timeout, lua_KContext ctx, lua_K
                           : "%s cannot be awaited here: no task is running",
                   op->class->name);
     if (!lua_isyieldable(L))
-        rh_raisef(L, "misplaced",
-                  "%s cannot be awaited inside a sort comparison, a gsub callback, __tostring or require: "
-                  "compute the value first, then use it there",
-                  op->class->name);
+        rh_raisef(
+            L, "misplaced",
+            "%s cannot be awaited inside a sort comparison, a gsub callback, __tostring or require: "
+            "compute the value first, then use it there",
+            op->class->name);
     task->op = op;
     op->task = task;
     task->k = k;
@@ -187,7 +188,10 @@ int rh_await_k(lua_State *L, rh_op *op, int64_t timeout, lua_KContext ctx, lua_K
     return lua_yieldk(L, 0, (lua_KContext)lua_gettop(L), resumed);
 }
 
-int rh_await(lua_State *L, rh_op *op, int64_t timeout) { return rh_await_k(L, op, timeout, 0, NULL); }
+int rh_await(lua_State *L, rh_op *op, int64_t timeout)
+{
+    return rh_await_k(L, op, timeout, 0, NULL);
+}
 
 /* ---- life ---- */
 
@@ -205,7 +209,10 @@ static int add_traceback(lua_State *L)
 static int body_returned(lua_State *L, int status, lua_KContext ctx)
 {
     (void)ctx;
-    lua_pushboolean(L, status == LUA_OK || status == LUA_YIELD);
+    bool ok = status == LUA_OK || status == LUA_YIELD;
+    if (!ok)
+        rh_error_normalise(L); /* the handler does not see "not enough memory" */
+    lua_pushboolean(L, ok);
     lua_replace(L, 1); /* the message handler's place takes the outcome */
     return lua_gettop(L);
 }
@@ -464,10 +471,12 @@ int rh_task_open(lua_State *L)
     }
     luaL_newmetatable(L, TASK);
     lua_pop(L, 2);
-    static const luaL_Reg functions[] = {
-        {"spawn", l_spawn},       {"join", l_join},     {"cancel", l_cancel}, {"cancelled", l_cancelled},
-        {"clear", l_clear},       {"deadline", l_deadline}, {"locals", l_locals}, {"in_task", l_in_task},
-        {"sleep", rh_sleep},      {"sleep_until", rh_sleep_until}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"spawn", l_spawn},   {"join", l_join},
+                                         {"cancel", l_cancel}, {"cancelled", l_cancelled},
+                                         {"clear", l_clear},   {"deadline", l_deadline},
+                                         {"locals", l_locals}, {"in_task", l_in_task},
+                                         {"sleep", rh_sleep},  {"sleep_until", rh_sleep_until},
+                                         {NULL, NULL}};
     luaL_newlib(L, functions);
     return 1;
 }

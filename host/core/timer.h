@@ -4,7 +4,8 @@
 
 #include <lua5.4/lua.h>
 
-int rh_sleep(lua_State *L);       /* (ms): monotonic, does not count while the machine is suspended */
-int rh_sleep_until(lua_State *L); /* (wall ms): exact also when the clock is set or the machine slept */
+int rh_sleep(lua_State *L); /* (ms): monotonic, does not count while the machine is suspended */
+int rh_sleep_until(
+    lua_State *L); /* (wall ms): exact also when the clock is set or the machine slept */
 
 #endif

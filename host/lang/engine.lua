@@ -43,6 +43,9 @@ function engine.as_error(err)
     if type(err) == "table" and type(err.message) == "string" then
         text = err.message
     end
+    if text == "not enough memory" then
+        return engine.error("memory", "the playbook's Lua needs more memory than it may have (256 MiB)")
+    end
     local where, rest = text:match("^([^\n:]+:%d+): (.*)$")
     return engine.error("lua", rest or text, { where = where })
 end

@@ -13,10 +13,11 @@
 #include <string.h>
 
 /* In the order in which main.lua requires those that bring words of the language: FILE(name, brings words). */
-#define FILES(FILE)                                                                                  \
-    FILE(engine, 0) FILE(door, 0) FILE(step, 0) FILE(stage, 0) FILE(unwind, 0) FILE(main, 0) FILE(environment, 0)      \
-    FILE(rt, 0) FILE(units, 0) FILE(options, 0) FILE(expect, 0) FILE(check, 0) FILE(guarded, 0) FILE(unknown, 0)       \
-    FILE(zone, 0) FILE(window, 0)
+#define FILES(FILE)                                                                                \
+    FILE(engine, 0)                                                                                \
+    FILE(door, 0) FILE(step, 0) FILE(stage, 0) FILE(unwind, 0) FILE(main, 0) FILE(environment, 0)  \
+        FILE(rt, 0) FILE(units, 0) FILE(options, 0) FILE(expect, 0) FILE(check, 0)                 \
+            FILE(guarded, 0) FILE(unknown, 0) FILE(zone, 0) FILE(window, 0)
 
 #define EMBED(NAME, WORDS) RH_EMBED(rh_lang_##NAME, "host/lang/" #NAME ".lua")
 FILES(EMBED)
@@ -123,9 +124,12 @@ static int l_memory(lua_State *L)
 
 void rh_lang_open(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"basics", l_basics},         {"module", l_module},
-                                         {"module_path", l_module_path}, {"module_names", l_module_names},
-                                         {"getenv", l_getenv},         {"memory", l_memory},
+    static const luaL_Reg functions[] = {{"basics", l_basics},
+                                         {"module", l_module},
+                                         {"module_path", l_module_path},
+                                         {"module_names", l_module_names},
+                                         {"getenv", l_getenv},
+                                         {"memory", l_memory},
                                          {NULL, NULL}};
     luaL_setfuncs(L, functions, 0);
     rh_task_open(L);
