@@ -3,26 +3,15 @@
 #include "core/loop.h"
 #include "core/mask.h"
 #include "core/module.h"
+#include "multi.h"
 #include "tls.h"
 
 #include <ctype.h>
 #include <curl/curl.h>
 #include <errno.h>
-#include <linux/close_range.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
-
-/* The bridge to the loop: libcurl says which sockets and which timeout it wants watched, and is told
- * what happened there. The timer's handle exists while a request is under way and the sockets' while
- * libcurl watches them, so an idle engine keeps nothing in the loop; kept connections are not watched
- * and checked when they are taken again. */
-static struct {
-    CURLM *multi;
-    uv_timer_t *timer;
-    size_t active;
-} engine;
 
 struct rh_http_transfer {
     CURL *easy;
@@ -39,102 +28,7 @@ struct rh_http_transfer {
 };
 typedef struct rh_http_transfer transfer;
 
-struct watch {
-    uv_poll_t poll;
-    curl_socket_t fd;
-};
-
 static void free_handle(uv_handle_t *handle) { free(handle); }
-
-/* ---- loop and libcurl ---- */
-
-static void finish_transfers(void);
-
-static void act(curl_socket_t fd, int events)
-{
-    int running;
-    curl_multi_socket_action(engine.multi, fd, events, &running);
-    finish_transfers();
-}
-
-static void timer_fired(uv_timer_t *timer)
-{
-    (void)timer;
-    act(CURL_SOCKET_TIMEOUT, 0);
-}
-
-static void socket_ready(uv_poll_t *poll, int status, int events)
-{
-    struct watch *watch = (struct watch *)poll;
-    int flags = status < 0 ? CURL_CSELECT_ERR : 0;
-    if (events & UV_READABLE)
-        flags |= CURL_CSELECT_IN;
-    if (events & UV_WRITABLE)
-        flags |= CURL_CSELECT_OUT;
-    act(watch->fd, flags);
-}
-
-static int timer_wanted(CURLM *multi, long ms, void *data)
-{
-    (void)multi, (void)data;
-    if (engine.timer && ms < 0)
-        uv_timer_stop(engine.timer);
-    else if (engine.timer)
-        uv_timer_start(engine.timer, timer_fired, (uint64_t)ms, 0);
-    return 0;
-}
-
-static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *data, void *known)
-{
-    (void)easy, (void)data;
-    struct watch *watch = known;
-    if (what == CURL_POLL_REMOVE) {
-        if (watch) {
-            curl_multi_assign(engine.multi, fd, NULL);
-            uv_close((uv_handle_t *)&watch->poll, free_handle);
-        }
-        return 0;
-    }
-    if (!watch) {
-        /* libcurl's resolver makes sockets that a command started meanwhile would inherit. */
-        close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
-        watch = rh_alloc(sizeof *watch);
-        watch->fd = fd;
-        if (uv_poll_init(rh_loop(), &watch->poll, fd) != 0) {
-            free(watch); /* libcurl's own timeout ends the request */
-            return 0;
-        }
-        curl_multi_assign(engine.multi, fd, watch);
-    }
-    int events = what == CURL_POLL_IN    ? UV_READABLE
-                 : what == CURL_POLL_OUT ? UV_WRITABLE
-                                         : UV_READABLE | UV_WRITABLE;
-    uv_poll_start(&watch->poll, events, socket_ready);
-    return 0;
-}
-
-static bool engine_open(rh_error *error)
-{
-    if (engine.multi)
-        return true;
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0 || !(engine.multi = curl_multi_init()))
-        return rh_fail(error, "http", "libcurl cannot be initialised: out of memory");
-    curl_multi_setopt(engine.multi, CURLMOPT_SOCKETFUNCTION, socket_wanted);
-    curl_multi_setopt(engine.multi, CURLMOPT_TIMERFUNCTION, timer_wanted);
-    close_range(3, ~0U, CLOSE_RANGE_CLOEXEC); /* its wake-up sockets */
-    return true;
-}
-
-void rh_http_close(void)
-{
-    if (!engine.multi || engine.active)
-        return;
-    curl_multi_setopt(engine.multi, CURLMOPT_SOCKETFUNCTION, NULL);
-    curl_multi_setopt(engine.multi, CURLMOPT_TIMERFUNCTION, NULL);
-    curl_multi_cleanup(engine.multi);
-    engine.multi = NULL;
-    curl_global_cleanup();
-}
 
 /* ---- what a server sends ---- */
 
@@ -369,43 +263,25 @@ static void free_transfer(transfer *t)
     free(t);
 }
 
-static void leave_engine(transfer *t)
-{
-    if (!t->added)
-        return;
-    t->added = false;
-    curl_multi_remove_handle(engine.multi, t->easy);
-    if (--engine.active == 0) {
-        uv_close((uv_handle_t *)engine.timer, free_handle);
-        engine.timer = NULL;
-    }
-}
-
 static void end_transfer(transfer *t)
 {
     rh_http_request *request = t->request;
-    leave_engine(t);
+    if (t->added)
+        rh_http_multi_remove(t->easy);
     request->transfer = NULL;
     free_transfer(t);
     rh_op_done(&request->op);
 }
 
-static void finish_transfers(void)
+static void finished(CURL *easy, CURLcode curl)
 {
-    CURLMsg *message;
-    int left;
-    while ((message = curl_multi_info_read(engine.multi, &left))) {
-        if (message->msg != CURLMSG_DONE)
-            continue;
-        CURLcode curl = message->data.result; /* the message dies with the handle's removal */
-        transfer *t = NULL;
-        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&t);
-        if (curl == CURLE_OK)
-            fill_result(t);
-        else
-            fill_error(t, curl);
-        end_transfer(t);
-    }
+    transfer *t = NULL;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&t);
+    if (curl == CURLE_OK)
+        fill_result(t);
+    else
+        fill_error(t, curl);
+    end_transfer(t);
 }
 
 void rh_http_cancel(rh_op *op)
@@ -543,12 +419,8 @@ static void set_options(transfer *t, const rh_http_spec *spec)
 
 static void send_now(transfer *t)
 {
-    if (engine.active++ == 0) {
-        engine.timer = rh_alloc(sizeof *engine.timer);
-        uv_timer_init(rh_loop(), engine.timer);
-    }
     t->added = true;
-    curl_multi_add_handle(engine.multi, t->easy);
+    rh_http_multi_add(t->easy);
 }
 
 static void delay_over(uv_timer_t *timer)
@@ -565,7 +437,7 @@ static bool is_http(const char *url)
 
 bool rh_http_start(rh_http_request *request, const rh_http_spec *spec, rh_error *error)
 {
-    if (!engine_open(error))
+    if (!rh_http_multi_open(finished, error))
         return false;
     transfer *t = rh_alloc(sizeof *t);
     t->request = request;

@@ -2,6 +2,7 @@
  *
  *   native.request{ … } ⏳ → { status, headers, body, ms, retry_after, redirect, redirect_to }
  *   native.secret(name, text) → secret
+ *   native.parts → { arguments, check }: sources of the sugar's parts
  *
  * Fields of a request: method, url (text), query and form (arrays of { name, value }), json (any value),
  * body (text), headers (array of { name, value }), bearer, user and password (text), ca, proxy,
@@ -283,10 +284,23 @@ static int close_engine(lua_State *L)
     return 0;
 }
 
+RH_EMBED(rh_http_arguments, "modules/http/arguments.lua")
+RH_EMBED(rh_http_check, "modules/http/check.lua")
+
+static void set_part(lua_State *L, const char *name, const char *text, const char *end)
+{
+    lua_pushlstring(L, text, (size_t)(end - text));
+    lua_setfield(L, -2, name);
+}
+
 static int open_http(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"request", request}, {"secret", secret}, {NULL, NULL}};
     luaL_newlib(L, functions);
+    lua_createtable(L, 0, 2);
+    set_part(L, "arguments", rh_http_arguments, rh_http_arguments_end);
+    set_part(L, "check", rh_http_check, rh_http_check_end);
+    lua_setfield(L, -2, "parts");
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, close_engine);
     lua_setfield(L, -2, "__gc");
