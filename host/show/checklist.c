@@ -103,6 +103,8 @@ static void full_name(rh_buffer *out, const rh_node *node)
 {
     if (node->parent && node->parent->parent && !node->parent->headed) {
         full_name(out, node->parent);
+        if (strcmp(node->name, node->parent->name) == 0)
+            return;
         rh_buffer_adds(out, " › ");
     }
     rh_buffer_adds(out, node->name);
@@ -163,6 +165,12 @@ static bool has_failed_child(const rh_node *node)
     return false;
 }
 
+/* The one step of an undo bears the undo's name. */
+static bool is_echo(const rh_node *node)
+{
+    return rh_node_is(node->parent, "compensation") && strcmp(node->name, node->parent->name) == 0;
+}
+
 static void add_ended(rh_terminal *terminal, const rh_node *node)
 {
     rh_buffer name = {0}, right = {0};
@@ -187,7 +195,8 @@ static void add_ended(rh_terminal *terminal, const rh_node *node)
                     node->status == RH_NODE_FAILED ? RED : PLAIN, node->error, ERROR_ROWS);
         if (node->line)
             add_wrapped(terminal, &terminal->history, indent + 2, "", "", DIM, node->line, 1);
-        add_tail(terminal, &terminal->history, node, indent + 2, RH_TAIL);
+        add_tail(terminal, &terminal->history,
+                 node->first && is_echo(node->first) ? node->first : node, indent + 2, RH_TAIL);
     }
     rh_buffer_free(&name);
     rh_buffer_free(&right);
@@ -262,7 +271,7 @@ static void add_summary(rh_terminal *terminal)
     rh_mood mood;
     const char *title = rh_summary_title(model, &mood);
     rh_buffer right = {0};
-    rh_text_duration(&right, (model->ended_us - model->begun_us) / 1000);
+    rh_text_duration(&right, (model->left_us - model->begun_us) / 1000);
     rh_buffer_adds(&terminal->history, "\n");
     const ink colour = mood == RH_MOOD_GOOD ? GREEN : mood == RH_MOOD_BAD ? RED : YELLOW;
     add_line(terminal, &terminal->history,
@@ -283,26 +292,32 @@ static void add_summary(rh_terminal *terminal)
 
 static bool is_passage(const rh_node *node)
 {
-    return rh_node_is(node, "parallel") || rh_node_is(node, "branch") || rh_node_is(node, "effect");
+    return rh_node_is(node, "parallel") || rh_node_is(node, "branch") ||
+           rh_node_is(node, "effect") || is_echo(node);
 }
 
+/* Why the attempt before this one failed. */
 static void add_attempt(rh_terminal *terminal, const rh_node *node, const json_t *payload)
 {
-    const char *status = rh_payload_text(payload, "status");
-    if (!status || strcmp(status, "ok") == 0)
-        return;
     char *why = rh_payload_error(payload);
+    if (!why)
+        return;
     rh_buffer name = {0};
-    rh_buffer_addf(&name, "%s: attempt %d", node->name, node->attempt);
+    rh_buffer_addf(&name, "%s: attempt %d failed", node->name, node->attempt - 1);
     add_line(terminal, &terminal->history,
              &(line){.indent = shown_indent(node),
                      .mark = "↻",
                      .mark_ink = YELLOW,
                      .name = name.data,
-                     .name_ink = DIM,
+                     .name_ink = PLAIN,
                      .note = why});
     rh_buffer_free(&name);
     free(why);
+}
+
+static bool model_left(const rh_event *event)
+{
+    return strcmp(event->type, "run.end") == 0 || strcmp(event->type, "run.pause") == 0;
 }
 
 void rh_terminal_history(rh_terminal *terminal, const rh_change *change, const rh_event *event)
@@ -312,22 +327,23 @@ void rh_terminal_history(rh_terminal *terminal, const rh_change *change, const r
         if (strcmp(event->type, "run.start") == 0 || strcmp(event->type, "run.resume") == 0) {
             add_header(terminal);
             terminal->ended = false;
-        } else if (strcmp(event->type, "run.end") == 0 && !event->replayed)
+        } else if (!event->replayed && model_left(event))
             add_summary(terminal);
     } else if (change->kind == RH_CHANGE_UPDATED) {
-        if (strcmp(event->type, "attempt.end") == 0)
+        if (strcmp(event->type, "attempt.begin") == 0)
             add_attempt(terminal, node, change->payload);
     } else if (change->kind == RH_CHANGE_BEGAN) {
         rh_node *parent = node->parent;
         if (parent->parent && !parent->headed && !is_passage(parent) && !is_passage(node))
             add_heading(terminal, parent);
-        if (rh_node_is(node, "stage"))
+        if (rh_node_is(node, "stage") && !rh_payload_flag(change->payload, "skipped"))
             add_heading(terminal, node);
         else if (rh_node_is(node, "rollback"))
             add_banner(terminal, node, change->payload);
-    } else if (rh_node_is(node, "note"))
-        add_wrapped(terminal, &terminal->history, shown_indent(node), "• ", "  ", PLAIN, node->name,
-                    ERROR_ROWS);
+    } else if (rh_node_is_point(node))
+        add_wrapped(terminal, &terminal->history, shown_indent(node),
+                    rh_node_is(node, "warning") ? "! " : "• ", "  ",
+                    rh_node_is(node, "warning") ? YELLOW : PLAIN, node->name, ERROR_ROWS);
     else if (!is_passage(node) && !rh_node_is(node, "rollback"))
         add_ended(terminal, node);
 }

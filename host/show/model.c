@@ -70,6 +70,18 @@ void rh_model_free(rh_model *model)
 
 bool rh_node_is(const rh_node *node, const char *kind) { return strcmp(node->kind, kind) == 0; }
 
+/* Of the events that are neither begin nor end, those that are shown as a line of their own. */
+static bool is_point(const char *type)
+{
+    static const char *const points[] = {"note", "attach", "warning", "window", "countdown"};
+    for (size_t i = 0; i < sizeof points / sizeof *points; i++)
+        if (strcmp(type, points[i]) == 0)
+            return true;
+    return false;
+}
+
+bool rh_node_is_point(const rh_node *node) { return is_point(node->kind); }
+
 bool rh_node_is_open(const rh_node *node)
 {
     return node->status == RH_NODE_RUNNING || node->status == RH_NODE_WAITING;
@@ -106,7 +118,7 @@ static rh_node *nearest(rh_model *model, const char *key, bool own)
     }
     while (size > 0) {
         size--;
-        if (key[size] != '/' && key[size] != '#')
+        if (!strchr("/#@!", key[size]))
             continue;
         rh_node *node = find(model, key, size);
         if (node)
@@ -172,7 +184,8 @@ static rh_node *add_node(rh_model *model, const char *kind, const rh_event *even
         return node;
     }
     node = new_node(parent, kind, event, payload);
-    if (*key)
+    /* The rollback of a stage bears the stage's key. */
+    if (*key && strcmp(kind, "rollback") != 0)
         json_object_set_new(model->nodes, key, json_integer((json_int_t)(intptr_t)node));
     return node;
 }
@@ -318,8 +331,10 @@ static void set_answer(rh_node *node, const json_t *payload)
 static void start_run(rh_model *model, const rh_event *event, const json_t *payload)
 {
     model->turns++;
-    model->paused = false;
+    model->ended = false;
+    model->left_us = 0;
     set(&model->status, NULL);
+    set(&model->error, NULL);
     model->exit_code = -1;
     const struct {
         char **field;
@@ -346,13 +361,15 @@ static void start_run(rh_model *model, const rh_event *event, const json_t *payl
         model->begun_us = event->time_us;
 }
 
-static void end_run(rh_model *model, const rh_event *event, const json_t *payload)
+/* The process leaves the run: for good, or until somebody resumes it. */
+static void leave_run(rh_model *model, const rh_event *event, const json_t *payload)
 {
     char *status = rh_payload_shown(payload, "status");
     set(&model->status, status ? status : rh_strdup("ended"));
     set(&model->error, rh_payload_error(payload));
-    model->exit_code = rh_payload_integer(payload, "exit", rh_payload_integer(payload, "code", -1));
-    model->ended_us = event->time_us;
+    model->exit_code = rh_payload_integer(payload, "exit", -1);
+    model->left_us = event->time_us;
+    model->ended = strcmp(event->type, "run.end") == 0;
 }
 
 /* Events of the run as a whole. */
@@ -360,21 +377,22 @@ static bool apply_run(rh_model *model, const rh_event *event, json_t *payload)
 {
     if (strcmp(event->type, "run.start") == 0 || strcmp(event->type, "run.resume") == 0)
         start_run(model, event, payload);
-    else if (strcmp(event->type, "run.end") == 0)
-        end_run(model, event, payload);
-    else if (strcmp(event->type, "run.pause") == 0)
-        model->paused = true;
+    else if (strcmp(event->type, "run.end") == 0 || strcmp(event->type, "run.pause") == 0)
+        leave_run(model, event, payload);
     else if (strcmp(event->type, "rollback.register") == 0)
         json_object_set_new(model->armed, event->key,
                             json_string(rh_payload_text(payload, "name")));
     else if (strcmp(event->type, "rollback.drop") == 0)
-        json_object_del(model->armed, event->key);
+        json_object_clear(model->armed);
     else if (strcmp(event->type, "doubt") == 0)
         json_object_set(model->doubts, event->key, payload);
     else if (strcmp(event->type, "decision") == 0)
         json_object_del(model->doubts, event->key);
-    else
+    else {
+        if (strcmp(event->type, "effect.end") == 0)
+            json_object_del(model->doubts, event->key);
         return false;
+    }
     return true;
 }
 
@@ -396,34 +414,29 @@ static bool apply_update(rh_node *node, const rh_event *event, const json_t *pay
     } else if (strcmp(event->type, "check") == 0)
         set_check(node, payload);
     else if (strcmp(event->type, "attempt.begin") == 0)
-        node->attempt++;
+        node->attempt = (int)rh_payload_integer(payload, "tried", node->attempt + 1);
     else if (strcmp(event->type, "effect.begin") == 0) {
         char *text = rh_payload_shown(payload, "describe");
-        set(&node->doing, text ? text : rh_payload_shown(payload, "name"));
+        set(&node->doing, text ? text : rh_payload_shown(payload, "effect"));
     } else if (strcmp(event->type, "effect.end") == 0)
         set(&node->doing, NULL);
     else if (dot && strcmp(dot, ".answer") == 0)
         set_answer(node, payload);
     else
-        return strncmp(event->type, "attempt.", 8) == 0 || strncmp(event->type, "ask", 3) == 0 ||
-               strcmp(event->type, "plan") == 0;
+        return strncmp(event->type, "ask", 3) == 0 || strcmp(event->type, "plan") == 0;
     return true;
 }
 
-static bool is_silent(const char *type)
+static void arm_undo(rh_model *model, const rh_node *node)
 {
-    static const char *const silent[] = {"source", "lock", "inbox", "observe"};
-    for (size_t i = 0; i < sizeof silent / sizeof *silent; i++)
-        if (strcmp(type, silent[i]) == 0)
-            return true;
-    return false;
+    char *key = rh_format("%s!undo", node->key);
+    json_object_set_new(model->armed, key, json_sprintf("undo %s", node->name));
+    free(key);
 }
 
 static rh_change apply(rh_model *model, const rh_event *event, json_t *payload)
 {
     const char *key = event->key;
-    if (is_silent(event->type))
-        return (rh_change){0};
     if (apply_run(model, event, payload))
         return (rh_change){RH_CHANGE_RUN, nearest(model, key, true), payload};
     const bool is_effect = strncmp(event->type, "effect.", 7) == 0;
@@ -437,13 +450,15 @@ static rh_change apply(rh_model *model, const rh_event *event, json_t *payload)
     rh_change change = {0};
     if (dot && strcmp(dot, ".begin") == 0) {
         change = (rh_change){RH_CHANGE_BEGAN, add_node(model, kind, event, payload), payload};
+        if (rh_payload_flag(payload, "undo"))
+            arm_undo(model, change.node);
     } else if (dot && strcmp(dot, ".end") == 0) {
         rh_node *node = open_node(model, kind, key);
         if (!node)
             node = add_node(model, kind, event, payload); /* skipped before it began */
         end_node(model, node, event, payload);
         change = (rh_change){RH_CHANGE_ENDED, node, payload};
-    } else {
+    } else if (is_point(event->type)) {
         char *text = rh_payload_shown(payload, "text");
         rh_node *node = add_point(model, kind, event, payload);
         if (text)

@@ -48,11 +48,13 @@ typedef struct rh_model {
     char *run, *playbook, *title, *environment, *operator, * host;
     char *mode;
     json_t *inputs;
-    char *status; /* of run.end: "succeeded", …; NULL before */
+    /* Of the newest run.end or run.pause, if no process took it up since: */
+    char *status; /* "succeeded", "paused", …; NULL: a process works on it, or crashed */
     char *error;
-    int64_t exit_code; /* -1 before the end */
-    int64_t begun_us, ended_us;
-    bool rolling_back, rolled_back, paused;
+    int64_t exit_code; /* -1: none */
+    int64_t begun_us, left_us;
+    bool ended; /* by run.end: for good */
+    bool rolling_back, rolled_back;
     int turns;     /* processes that worked on it */
     json_t *armed; /* key → name of compensations that are registered and neither run nor dropped */
     json_t *doubts; /* effect key → { payload of the doubt } */
@@ -83,7 +85,8 @@ void rh_model_free(rh_model *model);
 
 rh_node *rh_model_find(const rh_model *model, const char *key); /* by its key, or NULL */
 bool rh_node_is(const rh_node *node, const char *kind);
-bool rh_node_is_open(const rh_node *node); /* running or waiting */
-int rh_node_depth(const rh_node *node);    /* 0: a child of the root */
+bool rh_node_is_open(const rh_node *node);  /* running or waiting */
+bool rh_node_is_point(const rh_node *node); /* a note: neither begin nor end */
+int rh_node_depth(const rh_node *node);     /* 0: a child of the root */
 
 #endif

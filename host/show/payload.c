@@ -82,6 +82,8 @@ char *rh_payload_shown(const json_t *payload, const char *field)
 char *rh_payload_error(const json_t *payload)
 {
     const json_t *error = json_object_get(payload, "error");
+    if (!error)
+        error = json_object_get(payload, "cause");
     if (json_is_object(error) && json_object_get(error, "message"))
         return rh_payload_shown(error, "message");
     char *text = rh_payload_shown(payload, "error");

@@ -17,7 +17,7 @@ bool rh_payload_flag(const json_t *payload, const char *field);
 void rh_payload_show(rh_buffer *out, const json_t *value);
 char *rh_payload_shown(const json_t *payload,
                        const char *field); /* the same of a field; NULL if absent; free() */
-/* The message of `error` (text or { message }), else `reason`; cleaned, free() it; NULL without one. */
+/* The message of `error` or `cause` (text or { message }), else `reason`; cleaned, free() it; NULL without one. */
 char *rh_payload_error(const json_t *payload);
 char *rh_payload_who(
     const json_t *payload); /* of `by`: a name, or { name, uid }; free() it; NULL without one */

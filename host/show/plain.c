@@ -100,7 +100,7 @@ static void print_waiting(rh_view *view, const rh_node *node, int64_t time_us)
 static void print_summary_line(void *data, const char *label, const char *text)
 {
     rh_view *view = data;
-    print_take(view, view->model.ended_us, "END", rh_format("%s: %s", label, text));
+    print_take(view, view->model.left_us, "END", rh_format("%s: %s", label, text));
 }
 
 static void print_run(rh_plain *plain, const rh_event *event)
@@ -118,11 +118,11 @@ static void print_run(rh_plain *plain, const rh_event *event)
         if (plain->replayed)
             rh_buffer_addf(&text, " (%d recorded)", plain->replayed);
         print(view, event->time_us, event->type[4] == 's' ? "START" : "AGAIN", text.data);
-    } else if (strcmp(event->type, "run.end") == 0) {
+    } else if (strcmp(event->type, "run.end") == 0 || strcmp(event->type, "run.pause") == 0) {
         rh_mood mood;
         rh_buffer_addf(&text, "%s, exit %lld, ", rh_summary_title(model, &mood),
                        (long long)model->exit_code);
-        rh_text_duration(&text, (model->ended_us - model->begun_us) / 1000);
+        rh_text_duration(&text, (model->left_us - model->begun_us) / 1000);
         print(view, event->time_us, "END", text.data);
         rh_summary_each(model, print_summary_line, view);
     }
@@ -141,13 +141,11 @@ static void update(rh_plain *plain, const rh_change *change, const rh_event *eve
         print_waiting(view, node, event->time_us);
     else if (strcmp(event->type, "check") == 0 && node->note)
         print_take(view, event->time_us, "CHECK", rh_format("%s: %s", node->key, node->note));
-    else if (strcmp(event->type, "attempt.end") == 0 &&
-             rh_payload_text(change->payload, "status") &&
-             strcmp(rh_payload_text(change->payload, "status"), "ok") != 0) {
+    else if (strcmp(event->type, "attempt.begin") == 0 && node->attempt > 1) {
         char *why = rh_payload_error(change->payload);
-        print_take(
-            view, event->time_us, "TRY",
-            rh_format("%s: attempt %d failed: %s", node->key, node->attempt, why ? why : ""));
+        print_take(view, event->time_us, "TRY",
+                   rh_format("%s: attempt %d%s%s", node->key, node->attempt, why ? " after: " : "",
+                             why ? why : ""));
         free(why);
     } else if (strstr(event->type, ".answer") && node->note)
         print_take(view, event->time_us, "SAID", rh_format("%s: %s", node->key, node->note));
@@ -168,8 +166,8 @@ static void change(rh_view *view, const rh_change *change, const rh_event *event
         print_run(plain, event);
     else if (change->kind == RH_CHANGE_UPDATED)
         update(plain, change, event);
-    else if (rh_node_is(node, "note"))
-        print(view, event->time_us, "NOTE", node->name);
+    else if (rh_node_is_point(node))
+        print(view, event->time_us, rh_node_is(node, "warning") ? "WARN" : "NOTE", node->name);
     else if (change->kind == RH_CHANGE_ENDED)
         print_end(view, node, event->time_us);
     else if (rh_node_is(node, "rollback")) {

@@ -34,8 +34,6 @@ const char *rh_summary_title(const rh_model *model, rh_mood *mood)
     }
     if (json_object_size(model->doubts) > 0)
         return "In doubt: an interrupted effect needs a decision";
-    if (model->paused)
-        return "Paused";
     if (model->rolling_back)
         return "Rolling back";
     return "Not ended";
