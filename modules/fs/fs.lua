@@ -6,7 +6,9 @@ local fs = {}
 local READ_LIMIT = 8 * 1024 * 1024
 
 local function path_of(value, where, what)
-    if rt.is_secret(value) then
+    if rt.is_unknown(value) then
+        return value
+    elseif rt.is_secret(value) then
         rt.raise("usage", where .. ": " .. (what or "the path") .. " is a secret, and paths are public")
     elseif type(value) ~= "string" or value == "" then
         rt.raise("usage", where .. ": expected " .. (what or "a path"))
@@ -37,7 +39,7 @@ local function on_path(name, class, describe, sample, result)
             return { path = path_of(path, name) }
         end,
         describe = function(args)
-            return describe .. " " .. args.path
+            return describe .. " " .. tostring(args.path)
         end,
         call = function(args)
             local value = native.work { verb = verb, path = args.path }
@@ -48,14 +50,14 @@ local function on_path(name, class, describe, sample, result)
         end,
         sample = sample,
         destructive = class == "unsafe" and function(args)
-            return "rm " .. args.path
+            return "rm " .. tostring(args.path)
         end or nil,
     }
 end
 
 local function unknown(what)
     return function(args)
-        return rt.unknown(what .. " of " .. args.path)
+        return rt.unknown(what .. " of " .. tostring(args.path))
     end
 end
 
@@ -64,7 +66,7 @@ local function sample_names()
 end
 
 fs.stat = on_path("fs.stat", "read", "look at", function(args)
-    return { type = "file", size = rt.unknown("size of " .. args.path), mode = "0644", modified = 0, uid = 0, gid = 0 }
+    return { type = "file", size = rt.unknown("size of " .. tostring(args.path)), mode = "0644", modified = 0, uid = 0, gid = 0 }
 end)
 
 fs.exists = rt.effect {
@@ -75,7 +77,7 @@ fs.exists = rt.effect {
         return { path = path_of(path, "fs.exists") }
     end,
     describe = function(args)
-        return "is there " .. args.path
+        return "is there " .. tostring(args.path)
     end,
     call = function(args)
         return native.work { verb = "stat", path = args.path } ~= nil
@@ -102,13 +104,13 @@ fs.glob = rt.effect {
     args = function(pattern, options)
         rt.options(options or {}, {}, "fs.glob")
         path_of(pattern, "fs.glob", "a pattern")
-        if pattern:find("**", 1, true) then
+        if type(pattern) == "string" and pattern:find("**", 1, true) then
             rt.raise("usage", "fs.glob: ** is not known; * ? [a-z] {a,b} are")
         end
         return { path = pattern }
     end,
     describe = function(args)
-        return "find " .. args.path
+        return "find " .. tostring(args.path)
     end,
     call = function(args)
         return rt.json.array(native.work { verb = "glob", path = args.path })
@@ -124,7 +126,7 @@ fs.read = rt.effect {
         return { path = path_of(path, "fs.read"), limit = given.limit or READ_LIMIT, secret = given.secret }
     end,
     describe = function(args)
-        return "read " .. args.path
+        return "read " .. tostring(args.path)
     end,
     call = function(args)
         local text = native.work { verb = "read", path = args.path, limit = args.limit }
@@ -144,13 +146,14 @@ fs.write = rt.effect {
     class = "idempotent",
     args = function(path, text, options)
         local given = rt.options(options or {}, { mode = "string" }, "fs.write")
-        if type(text) ~= "string" and not rt.is_secret(text) then
+        if type(text) ~= "string" and not rt.is_secret(text) and not rt.is_unknown(text) then
             rt.raise("usage", "fs.write: the content is a " .. type(text) .. "; expected a string or a secret")
         end
         return { path = path_of(path, "fs.write"), text = text, mode = mode_of(given.mode, "fs.write") }
     end,
     describe = function(args)
-        return "write " .. args.path .. (rt.is_secret(args.text) and "" or " (" .. #args.text .. " bytes)")
+        local size = type(args.text) == "string" and (" (%d bytes)"):format(#args.text) or ""
+        return "write " .. tostring(args.path) .. size
     end,
     call = function(args)
         local secret = rt.is_secret(args.text)
@@ -162,8 +165,11 @@ fs.write = rt.effect {
         return written
     end,
     sample = function(args)
-        return { path = args.path, bytes = rt.is_secret(args.text) and 0 or #args.text,
-            sha256 = rt.unknown("SHA-256 of " .. args.path) }
+        return {
+            path = args.path,
+            bytes = type(args.text) == "string" and #args.text or rt.unknown "size",
+            sha256 = rt.unknown "SHA-256",
+        }
     end,
     exact = { "path" },
 }
@@ -177,14 +183,13 @@ fs.copy = rt.effect {
             mode = mode_of(given.mode, "fs.copy") }
     end,
     describe = function(args)
-        return "copy " .. args.path .. " to " .. args.to
+        return ("copy %s to %s"):format(args.path, args.to)
     end,
     call = function(args)
         return native.work { verb = "copy", path = args.path, to = args.to, mode = args.mode }
     end,
     sample = function(args)
-        return { path = args.to, bytes = rt.unknown("size of " .. args.path),
-            sha256 = rt.unknown("SHA-256 of " .. args.path) }
+        return { path = args.to, bytes = rt.unknown "size", sha256 = rt.unknown "SHA-256" }
     end,
     exact = { "path" },
 }
@@ -197,7 +202,7 @@ fs.mkdir = rt.effect {
         return { path = path_of(path, "fs.mkdir"), mode = mode_of(given.mode, "fs.mkdir") }
     end,
     describe = function(args)
-        return "make the folder " .. args.path
+        return "make the folder " .. tostring(args.path)
     end,
     call = function(args)
         native.work { verb = "mkdir", path = args.path, mode = args.mode }

@@ -5,7 +5,7 @@ local json = {
     null = native.null, -- what JSON's null becomes, and what becomes it; nil takes a field away
 }
 
--- In plan mode a value may be, or hold, what only a run knows: then so is what it turns into.
+-- In plan mode a value may hold what only a run knows: then so is what it turns into.
 local function convert(where, label, fn, ...)
     local ok, result = pcall(fn, ...)
     if ok then
@@ -28,7 +28,9 @@ end
 function json.decode(text)
     if rt.is_secret(text) then
         rt.raise("usage", "json.decode: the text is a secret, and what it holds would not be one any more")
-    elseif type(text) ~= "string" and rt.mode() ~= "plan" then
+    elseif rt.is_unknown(text) then
+        return rt.unknown "decoded JSON"
+    elseif type(text) ~= "string" then
         rt.raise("usage", "json.decode: expected a string, not a " .. type(text))
     end
     return convert("json.decode", "decoded JSON", native.decode, text)

@@ -36,6 +36,9 @@ local function public(value, where, what)
 end
 
 local function plain_text(value, where, what)
+    if rt.is_unknown(value) then
+        return value
+    end
     public(value, where, what)
     if math.type(value) then
         value = tostring(value)
@@ -126,7 +129,7 @@ end
 local function normalise(where, spec)
     return function(command, options, defaults)
         local args = {}
-        if type(command) == "table" and not rt.is_secret(command) then
+        if type(command) == "table" and not rt.is_unknown(command) then
             local named = named_keys(command, where)
             if options ~= nil and next(named) ~= nil then
                 fail(where, "options stand in the command's table or in a second one, not in both")
@@ -135,7 +138,7 @@ local function normalise(where, spec)
             options = options or named
         else
             args.shell = plain_text(command, where, "the command")
-            if not args.shell:find("%S") then
+            if not rt.is_unknown(args.shell) and not args.shell:find("%S") then
                 fail(where, "the command is empty")
             end
         end
@@ -153,6 +156,7 @@ local function normalise(where, spec)
 end
 
 local function quoted(word)
+    word = tostring(word)
     if word:find("^[%w_%-%./:=@%%+,]+$") then
         return word
     end
@@ -161,7 +165,7 @@ end
 
 local function command_line(args)
     if args.shell then
-        return (args.shell:gsub("^%s+", ""):gsub("%s+$", ""))
+        return (tostring(args.shell):gsub("^%s+", ""):gsub("%s+$", ""))
     end
     local words = {}
     for i, word in ipairs(args.argv) do
@@ -237,7 +241,7 @@ local function run(args, ctx)
     if result.timed_out then
         local said = last_lines(result.err:find("%S") and result.err or result.out, 4)
         rt.raise("timeout", string.format("`%s` was still running after %s and was ended%s",
-            describe(args), args.timeout and string.format("%gs", args.timeout / 1000) or "its timeout",
+            describe(args), args.timeout and rt.show_duration(args.timeout) or "its timeout",
             said ~= "" and "; it said last:\n  " .. said or ""))
     end
     return {
@@ -267,6 +271,7 @@ local run_effect = rt.effect {
     args = normalise("sh.run", OPTIONS),
     describe = describe,
     call = run_or_raise,
+    command = true,
     sample = sample,
     destructive = command_line,
 }
@@ -277,6 +282,7 @@ local read_effect = rt.effect {
     args = normalise("sh.read", READ_OPTIONS),
     describe = describe,
     call = run_or_raise,
+    command = true,
     sample = sample,
     destructive = command_line,
 }
@@ -285,6 +291,7 @@ local read_effect = rt.effect {
 local check_effect = rt.effect {
     name = "sh.check",
     class = "read",
+    command = true,
     args = normalise("sh.check", READ_OPTIONS),
     describe = describe,
     call = function(args, ctx)
@@ -305,14 +312,16 @@ local check_effect = rt.effect {
 
 local function check(command, options, defaults)
     local found = check_effect(command, options, defaults)
-    local limit = found.limit
+    local limit = type(found.limit) == "table" and "one of " .. table.concat(found.limit, ", ") or found.limit
     return rt.expectation {
         name = found.line,
         verdict = found.pass and "pass" or "fail",
         measured = found.measured,
-        limit = type(limit) == "table" and "one of " .. table.concat(limit, ", ") or limit,
+        limit = limit,
         unit = "exit code",
         detail = found.said ~= "" and found.said or nil,
+        text = ("`%s` ended with %s%s"):format(found.line, found.measured, found.pass and ""
+            or (", wanted %s%s"):format(limit, found.said ~= "" and ": " .. found.said or "")),
     }
 end
 
@@ -350,6 +359,7 @@ end)
 local start_effect = rt.effect {
     name = "sh.start",
     class = "unsafe",
+    command = true,
     args = normalise("sh.start", {
         cwd = "string", env = "table", stdin = "text", grace = "duration", destructive = "string",
     }),
@@ -358,11 +368,9 @@ local start_effect = rt.effect {
     end,
     call = function(args, ctx)
         start(args, ctx, true)
-        if rt.at_stage_end then
-            rt.at_stage_end(function()
-                native.stop(ctx.id)
-            end)
-        end
+        rt.at_stage_end(function()
+            native.stop(ctx.id)
+        end)
         return { id = ctx.id, command = describe(args) }
     end,
     sample = function(args)

@@ -154,26 +154,9 @@ function time.duration(text)
     return rt.duration(text)
 end
 
-local UNITS = { { DAY, "d" }, { 3600000, "h" }, { 60000, "m" }, { 1000, "s" } }
-
--- For people: "1d 2h", "15m", "2.5s", "90ms": the two largest units.
+-- For people: "1h30m", "2.5s", "90ms": the two largest units.
 function time.format_duration(ms)
-    ms = milliseconds(ms, "time.format_duration")
-    if ms < 0 then
-        return "-" .. time.format_duration(-ms)
-    elseif ms < 1000 then
-        return ms .. "ms"
-    elseif ms < 10000 and ms % 1000 >= 100 then
-        return ("%.1fs"):format(ms // 100 / 10)
-    end
-    for i, unit in ipairs(UNITS) do
-        if ms >= unit[1] then
-            local smaller = UNITS[i + 1]
-            local rest = smaller and ms % unit[1] // smaller[1] or 0
-            local text = ms // unit[1] .. unit[2]
-            return rest > 0 and text .. " " .. rest .. smaller[2] or text
-        end
-    end
+    return rt.show_duration(milliseconds(ms, "time.format_duration"))
 end
 
 return time

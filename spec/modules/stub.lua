@@ -1,7 +1,7 @@
 -- Enough of `rt` to load a module's Lua in plain Lua 5.4: what is pure in it needs no host.
-local units = { ms = 1, s = 1000, m = 60000, h = 3600000, d = 86400000 }
+local units = assert(loadfile("host/lang/units.lua", "t"))()
 
-local rt = {}
+local rt = { duration = units.duration, show_duration = units.format_duration }
 
 function rt.raise(code, message)
     error(setmetatable({ code = code, message = message }, { __tostring = function(e) return e.message end }), 2)
@@ -18,11 +18,6 @@ function rt.options(given, spec, where)
     return result
 end
 
-function rt.duration(text)
-    local number, unit = text:match("^(%d+)(%a+)$")
-    return tonumber(number) * units[unit]
-end
-
 function rt.effect(def)
     return function(...)
         return def.call(def.args(...), {})
@@ -32,6 +27,8 @@ end
 function rt.is_secret()
     return false
 end
+
+rt.is_unknown = rt.is_secret
 
 function rt.mode()
     return "run"
