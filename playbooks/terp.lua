@@ -89,7 +89,7 @@ stage("Pre-Deployment Requirements", { only = "production" }, function()
         })
         gate("Changes validated in staging for at least 24 hours", function()
             local staged = http.get(staging.url .. "/version", { expect = 200 }).json
-            return expect("seconds on staging", staged.running_for_s):at_least(time.seconds(input.validated), "s")
+            return expect("time on staging", staged.running_for_s):at_least(time.duration(input.validated) / 1000, "s")
         end)
         confirm "No new issues reported in staging"
     end)
@@ -182,7 +182,7 @@ local before = stage("Deployment Steps", { window = production and standard_wind
         for _, channel in ipairs { "team", "stakeholders" } do
             tell(channel, "📢 Production Deployment Starting\nEnvironment: %s\nEstimated Duration: %s\n"
                 .. "Maintenance Window: %s - %s\nContact: %s, %s", run.environment, input.estimate, time.format(begins),
-                time.format(begins + time.ms(input.estimate)), run.operator, input.contact)
+                time.format(begins + time.duration(input.estimate)), run.operator, input.contact)
         end
     end)
 
@@ -317,11 +317,13 @@ on.succeeded(function()
     tell("stakeholders", "TERP %s is in %s. Thank you for your patience.", version, run.environment)
 end)
 
-on.rolled_back(function(why)
-    tell({ "team", "stakeholders" }, "📢 Production Rollback Completed\nReason: %s\nCurrent Status: Stable\n"
-        .. "Next Steps: incident report within 24 hours; %s investigates", why, run.operator)
+on.rolled_back(function(outcome)
+    for _, channel in ipairs { "team", "stakeholders" } do
+        tell(channel, "📢 Production Rollback Completed\nReason: %s\nCurrent Status: Stable\n"
+            .. "Next Steps: incident report within 24 hours; %s investigates", outcome.cause, run.operator)
+    end
     note("Post-mortem: create the incident report within 24 hours, schedule the post-mortem meeting, document lessons learned. "
-        .. "Reason: " .. tostring(why))
+        .. "Reason: " .. outcome.cause)
 end)
 
 return { version = version }
