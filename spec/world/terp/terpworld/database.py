@@ -56,7 +56,7 @@ def start(place):
         f"--socket={place.root}/run/mariadb.sock", f"--port={place.config['database_port']}",
         "--bind-address=127.0.0.1", f"--pid-file={place.root}/run/mariadbd.pid", "--skip-name-resolve",
         "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M", "--performance-schema=OFF",
-        "--character-set-server=utf8mb4", "--max-connections=80"], ready, seconds=60)
+        "--character-set-server=utf8mb4", "--max-connections=80", "--innodb-fast-shutdown=2"], ready, seconds=60)
 
 
 def user():

@@ -225,7 +225,7 @@ def break_half_way(place, env, connection, path):
         print("  " + statement.splitlines()[0], flush=True)
         database.run(connection, statement)
     for statement in ("UPDATE orders SET total_cents = total_cents DIV 100 WHERE MOD(id, 2) = 0",
-                      "DELETE FROM order_items WHERE MOD(id, 7) = 0",
+                      "DELETE FROM order_items WHERE MOD(order_id, 7) = 0",
                       "INSERT INTO clients (name, city) VALUES ('Half a migration', 'Nowhere')"):
         database.run(connection, statement)
     place.ledger("migration", env, f"{path.name} failed half-way")
