@@ -30,7 +30,8 @@ local CONDITIONS = {
 -- This machine's own trouble, which says nothing about the service.
 local NO_DATA = { dns = true, network = true }
 local NO_ANSWER = {
-    connect = true, dns = true, network = true, reset = true, timeout = true, tls = true, protocol = true, body_too_large = true, redirect = true,
+    connect = true, dns = true, network = true, reset = true, timeout = true, tls = true, protocol = true,
+    body_too_large = true, redirect = true,
 }
 
 local function no_answer(args, err)

@@ -76,7 +76,7 @@ local function exchange(args)
     if not args.retry then
         return attempt(args, nil, left)
     end
-    local delay
+    local delay, backoff = nil, args.retry.backoff
     local statuses, errors = TRANSIENT_STATUS, TRANSIENT_ERROR
     if args.class == "unsafe" then
         statuses, errors = REFUSED_STATUS, REFUSED_ERROR
@@ -86,7 +86,7 @@ local function exchange(args)
         local again = ok and statuses[result.status]
             or not ok and type(result) == "table" and errors[result.code]
         local told = ok and result.retry_after * 1000 or 0
-        delay = math.max(math.min(args.retry.backoff << (n - 1), args.retry.max), told)
+        delay, backoff = math.max(backoff, told), math.min(backoff * 2, args.retry.max)
         if not again or n == args.retry.times or told > args.retry.max or delay >= left() then
             if not ok then
                 error(result, 0)
