@@ -7,12 +7,11 @@
  *          npx prisma migrate deploy
  *          │ Applying migration …              the command's last lines
  */
-#include "show/terminal.h"
-
 #include "core/loop.h"
+#include "show/checklist.h"
 #include "show/payload.h"
-#include "show/summary.h"
 #include "show/text.h"
+#include "show/view.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,14 +19,31 @@
 #include <termios.h>
 #include <unistd.h>
 
-enum { FRAME_MS = 100, TICK_MS = 1000 };
+enum { FRAME_MS = 100, TICK_MS = 1000, LIVE_ROWS = 64 };
+
+typedef struct rh_terminal {
+    rh_view view;
+    rh_checklist list; /* its pen writes to `history` */
+    rh_buffer history; /* finished lines that are not drawn yet */
+    uv_timer_t timer;
+    uv_signal_t resize;
+    int handles;
+    int rows;
+    bool dirty;                            /* a frame is due */
+    bool asking;                           /* a question is on the screen: no drawing */
+    bool ended;                            /* no live block any more */
+    int live_width[LIVE_ROWS], live_count; /* the block on the screen */
+    int64_t drawn_us;
+    unsigned spin;
+    char *notice;
+} rh_terminal;
 
 static void measure(rh_terminal *terminal)
 {
     struct winsize size = {0};
     if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0)
         size = (struct winsize){.ws_col = 80, .ws_row = 24};
-    terminal->columns = size.ws_col < 20 ? 20 : size.ws_col;
+    terminal->list.pen.columns = size.ws_col < 20 ? 20 : size.ws_col;
     terminal->rows = size.ws_row < 4 ? 4 : size.ws_row;
 }
 
@@ -37,8 +53,9 @@ static void erase(rh_terminal *terminal, rh_buffer *out)
 {
     int rows = 0;
     for (int i = 0; i < terminal->live_count; i++)
-        rows += terminal->live_width[i] > terminal->columns
-                    ? (terminal->live_width[i] + terminal->columns - 1) / terminal->columns
+        rows += terminal->live_width[i] > terminal->list.pen.columns
+                    ? (terminal->live_width[i] + terminal->list.pen.columns - 1) /
+                          terminal->list.pen.columns
                     : 1;
     terminal->live_count = 0;
     if (rows > 0)
@@ -50,7 +67,7 @@ static void erase(rh_terminal *terminal, rh_buffer *out)
 static void add_live(rh_terminal *terminal, rh_buffer *out, const rh_buffer *block, int room)
 {
     const char *line = block->data;
-    for (int i = 0; line && *line && i < room && i < RH_LIVE_ROWS; i++) {
+    for (int i = 0; line && *line && i < room && i < LIVE_ROWS; i++) {
         const char *end = strchr(line, '\n');
         rh_buffer clean = {0};
         rh_text_clean(&clean, line, (size_t)(end - line)); /* without the colours */
@@ -72,7 +89,12 @@ static void draw(rh_terminal *terminal)
     terminal->drawn_us = rh_mono_us();
     terminal->spin++;
     rh_buffer block = {0}, out = {0};
-    const bool ticks = !terminal->ended && rh_terminal_live(terminal, &block);
+    rh_pen pen = terminal->list.pen;
+    pen.out = &block;
+    const bool ticks =
+        !terminal->ended && rh_checklist_open(&pen, &view->model.root, terminal->spin);
+    if (terminal->notice && !terminal->ended)
+        rh_pen_wrap(&pen, 1, "", "", RH_YELLOW, terminal->notice, 2);
     rh_buffer_adds(&out, "\033[?25l");
     erase(terminal, &out);
     rh_buffer_add(&out, terminal->history.data ? terminal->history.data : "",
@@ -133,7 +155,7 @@ static void ask(rh_terminal *terminal, const rh_change *change, const rh_event *
         terminal->asking = false;
         return;
     }
-    rh_terminal_question(terminal, change->node, change->payload);
+    rh_checklist_question(&terminal->list, change->node, change->payload);
     terminal->ended = true; /* no live block below the question */
     draw(terminal);
     terminal->ended = false;
@@ -153,7 +175,9 @@ static void on_change(rh_view *view, const rh_change *change, const rh_event *ev
         if (terminal->asking &&
             (change->kind != RH_CHANGE_UPDATED || strstr(event->type, ".answer")))
             terminal->asking = false;
-        rh_terminal_history(terminal, change, event);
+        if (change->kind == RH_CHANGE_RUN)
+            terminal->ended = view->model.status != NULL;
+        rh_checklist_change(&terminal->list, change, event);
     }
     touch(terminal);
 }
@@ -192,8 +216,8 @@ rh_view *rh_terminal_open(void)
         .change = on_change, .notice = on_notice, .close = on_close};
     rh_terminal *terminal = rh_alloc(sizeof *terminal);
     terminal->view.class = &class;
-    const char *no_color = getenv("NO_COLOR");
-    terminal->colour = !(no_color && *no_color);
+    terminal->list = (rh_checklist){.pen = rh_pen_for(STDOUT_FILENO, &terminal->history),
+                                    .model = &terminal->view.model};
     terminal->handles = 2;
     terminal->drawn_us = rh_mono_us() - FRAME_MS * 1000;
     measure(terminal);
