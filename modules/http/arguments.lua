@@ -110,7 +110,7 @@ local function credentials(args, given, where)
 end
 
 local function statuses(given, where, what)
-    if given == nil then
+    if given == nil or rt.is_unknown(given) then
         return nil
     end
     local list = type(given) == "table" and given or { given }
