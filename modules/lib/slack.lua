@@ -18,15 +18,17 @@ local function shortened(text)
     return text:sub(1, utf8.offset(text, 0, LONGEST) - 1) .. " …"
 end
 
---- A channel for `notify`: a function that posts { text = … } to the incoming webhook at `url`, which is a secret,
---- since whoever has it can post. A message that Slack surely did not take (no connection, "too many requests") is
---- sent again, up to five times; no message is sent twice.
+-- Below the text: which playbook, where, and which run, since a channel hears of several.
+local function signed(text, run)
+    return run and ("%s\n_%s · %s · %s_"):format(text, run.playbook, run.environment, run.id) or text
+end
+
+--- A channel for `notify`: a function that posts { text = …, run = … } to the incoming webhook at `url`, which is a
+--- secret, since whoever has it can post. A message that Slack surely did not take (no connection, "too many
+--- requests") is sent again, up to five times; no message is sent twice.
 function slack.webhook(url)
     return function(message)
-        local text = type(message) == "table" and message.text or message
-        if type(text) == "string" then
-            text = escaped(shortened(text))
-        end
+        local text = signed(escaped(shortened(message.text)), message.run)
         http.post(url, { json = { text = text }, expect = 200, timeout = "1m", retry = { times = 5, backoff = "1s" } })
     end
 end
