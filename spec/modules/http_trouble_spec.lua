@@ -262,9 +262,9 @@ describe("http with TLS", function()
         ca = certs.ca
         local blocks = {}
         for i, name in ipairs { "good", "expired", "wrong_name", "unknown" } do
-            blocks[i] = ([[server { listen 127.0.0.1:$port%d ssl; ssl_certificate %s; ssl_certificate_key %s;
-                location /down { return 302 http://127.0.0.1:$port5/; } location / { return 200 ok; } }]])
-                :format(i, certs[name].cert, certs[name].key)
+            blocks[i] = ([[server { listen 127.0.0.1:$port%d ssl%s; ssl_certificate %s; ssl_certificate_key %s;
+                location /down { return 302 http://127.0.0.1:$port5/; } location / { return 200 "ok $server_protocol"; } }]])
+                :format(i, name == "good" and " http2" or "", certs[name].cert, certs[name].key)
         end
         blocks[5] = "server { listen 127.0.0.1:$port5; location / { return 200 clear; } }"
         server = t.nginx { http = table.concat(blocks, "\n") }
@@ -275,7 +275,7 @@ describe("http with TLS", function()
     end)
 
     it("trusts whom it is told to trust", function()
-        assert.equal("ok", value([[ return http.get(U, { ca = CA }).body ]], { U = U[1], CA = ca }))
+        assert.equal("ok HTTP/2.0", value([[ return http.get(U, { ca = CA }).body ]], { U = U[1], CA = ca }))
     end)
 
     it("does not trust an authority that the machine does not know", function()
