@@ -184,6 +184,12 @@ bool rh_journal_is_live(const char *run_dir)
 
 const char *rh_journal_failure(const rh_journal *journal) { return journal->failure.message; }
 
+void rh_journal_fail(rh_journal *journal, rh_error *error)
+{
+    rh_error_move(&journal->failure, error);
+    rh_error_clear(error);
+}
+
 static bool is_usable(const rh_journal *journal, rh_error *error)
 {
     if (journal->failure.code)
@@ -252,6 +258,11 @@ bool rh_journal_commit(rh_journal *journal, rh_error *error)
 int64_t rh_journal_last(const rh_journal *journal) { return (int64_t)journal->index.count; }
 int64_t rh_journal_epoch(const rh_journal *journal) { return journal->epoch; }
 const char *rh_journal_run(const rh_journal *journal) { return journal->store->run; }
+
+const char *rh_journal_type(const rh_journal *journal, int64_t seq)
+{
+    return journal->index.events[seq - 1].type;
+}
 
 bool rh_journal_at(rh_journal *journal, int64_t seq, rh_event *event)
 {

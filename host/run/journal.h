@@ -34,6 +34,8 @@ int64_t rh_journal_append(rh_journal *journal, const char *type, const char *key
 bool rh_journal_is_pending(const rh_journal *journal);
 bool rh_journal_commit(rh_journal *journal,
                        rh_error *error); /* everything appended so far is on disk */
+/* Fails the journal for a reason of its caller's, as a commit that failed would. *error is emptied. */
+void rh_journal_fail(rh_journal *journal, rh_error *error);
 /* The message of the commit that failed, or NULL. */
 const char *rh_journal_failure(const rh_journal *journal);
 
@@ -41,6 +43,7 @@ const char *rh_journal_failure(const rh_journal *journal);
 bool rh_journal_recall(rh_journal *journal, const char *type, const char *key, rh_event *event);
 int64_t rh_journal_last(const rh_journal *journal); /* the newest seq; 0: none */
 bool rh_journal_at(rh_journal *journal, int64_t seq, rh_event *event);
+const char *rh_journal_type(const rh_journal *journal, int64_t seq); /* of an event that is there */
 int64_t rh_journal_epoch(const rh_journal *journal);   /* which process's turn: 1 for the first */
 const char *rh_journal_run(const rh_journal *journal); /* the run's id */
 /* Of a journal opened with rh_journal_read(): reads what was written since. */

@@ -281,6 +281,16 @@ bool rh_lock_unhold(const char *state, const char *playbook, const char *environ
     return ok;
 }
 
+void rh_lock_unhold_own(const char *state, const char *playbook, const char *environment,
+                        const char *run)
+{
+    rh_lock_info record = {0};
+    if (record_is_there(state, playbook, environment, &record) && record.run &&
+        strcmp(record.run, run) == 0)
+        (void)rh_lock_unhold(state, playbook, environment, NULL);
+    rh_lock_info_clear(&record);
+}
+
 /* Back from rh_file_safe(), in place. */
 static void unsafe(char *text)
 {

@@ -42,6 +42,10 @@ bool rh_lock_hold(const char *state, const char *playbook, const char *environme
 bool rh_lock_unhold(const char *state, const char *playbook, const char *environment,
                     rh_error *error);
 
+/* Removes the record if it is this run's: when its resume or rollback came to a good end. */
+void rh_lock_unhold_own(const char *state, const char *playbook, const char *environment,
+                        const char *run);
+
 /* Calls fn for each environment that is locked now. */
 bool rh_lock_each(const char *state,
                   void (*fn)(void *data, const char *playbook, const char *environment,
