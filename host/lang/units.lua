@@ -49,8 +49,8 @@ function units.size(value)
 end
 
 -- Milliseconds as a person writes them: the two largest units that matter ("1h30m", "2d4h", "250ms").
-function units.format_duration(ms)
-    if ms < 0 then return "-" .. units.format_duration(-ms) end
+function units.show(ms)
+    if ms < 0 then return "-" .. units.show(-ms) end
     ms = math.floor(ms + 0.5)
     if ms < 1000 then return ms .. "ms" end
     if ms < 10000 and ms % 1000 ~= 0 then return ("%.1fs"):format(ms / 1000) end

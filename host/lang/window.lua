@@ -110,13 +110,13 @@ function window.check(made, now, need)
         end
     end
     local next_one = state.opens and "it opens next " .. zone.format(made.tz, state.opens)
-        or ("it is never open for the %s that are needed"):format(units.format_duration(need))
+        or ("it is never open for the %s that are needed"):format(units.show(need))
     if not state.open then
         state.text = "the window is closed; " .. next_one
     elseif not state.fits then
         state.text = ("the window closes %s, in %s, and the stage with its rollback may need %s; %s"):format(
-            zone.format(made.tz, state.closes), units.format_duration(state.closes - now),
-            units.format_duration(need), next_one)
+            zone.format(made.tz, state.closes), units.show(state.closes - now),
+            units.show(need), next_one)
     else
         state.text = "the window is open until " .. zone.format(made.tz, state.closes)
     end
@@ -126,11 +126,11 @@ end
 local EMERGENCY_ROLE = "technical lead"
 
 local function emergency(name, state)
-    local people = require "lang.people"
+    local approve = require "lang.approve"
     -- A scope of its own: a resume that finds the window open must not miss this approval in its order.
     local around = engine().scope()
     local scope = engine().container("window", name, around.key .. "/window")
-    engine().within(scope, people.approve, "emergency", {
+    engine().within(scope, approve.approve, "emergency", {
         role = EMERGENCY_ROLE, evidence = { reason = host.run.emergency, window = state.text, stage = name },
     })
 end
@@ -188,14 +188,14 @@ function window.countdown(name, before, tz)
     local at = window.planned(tz, where)
     if not at then
         options.refuse(where, ("begins %s before the planned time: give it with --at 2026-11-24T22:00"):format(
-            units.format_duration(before)))
+            units.show(before)))
     end
     local due = at - before
     engine().record("countdown", engine().scope().key, { due = due, at = at })
     if host.now() >= due then return end
     engine().commit()
     engine().idle(("%s: it begins %s, %s before the planned time"):format(where, zone.format(tz, due),
-        units.format_duration(before)), due, function() host.task.sleep_until(due) end)
+        units.show(before)), due, function() host.task.sleep_until(due) end)
 end
 
 return window

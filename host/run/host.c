@@ -32,6 +32,7 @@ int rh_host_open(lua_State *L, rh_host *host)
     rh_host_open_values(L, host);
     rh_host_open_sources(L, host);
     rh_host_open_run(L, host);
+    rh_host_open_people(L, host);
     rh_loop_at_turn_end(end_turn, host);
     return 1;
 }

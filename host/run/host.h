@@ -46,6 +46,7 @@ void rh_host_open_inbox(lua_State *L, rh_host *host);
 void rh_host_open_values(lua_State *L, rh_host *host);
 void rh_host_open_sources(lua_State *L, rh_host *host);
 void rh_host_open_run(lua_State *L, rh_host *host);
+void rh_host_open_people(lua_State *L, rh_host *host);
 rh_host *rh_host_of(lua_State *L); /* the upvalue */
 
 #endif

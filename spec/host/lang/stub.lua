@@ -43,10 +43,10 @@ stub.host = {
     mono = function() return 0 end,
     now = function() return stub.now or 0 end,
     variable = function(name) return stub.variables[name], "environment" end,
-    fingerprint = function(text) return "fp:" .. text end,
+    fingerprint = function(text) return "fp:" .. stub.reveal(text) end,
     sha256 = function(text) return "sha:" .. text end,
     say = function(type, key, payload) stub.said[#stub.said + 1] = { type = type, key = key, payload = payload } end,
-    run = {},
+    run = { start_dir = "/start" },
 }
 
 stub.engine = {

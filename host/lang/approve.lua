@@ -1,0 +1,148 @@
+-- approve: a person who holds a role says that the run may go on. Bound to the run, the step, the stored
+-- sources and the evidence that was shown; void if any of them changes. Silence is no approval.
+local host = require "lang.host"
+local answers = require "lang.answers"
+local engine = require "lang.engine"
+local header = require "lang.header"
+local options = require "lang.options"
+local roles = require "lang.roles"
+local units = require "lang.units"
+
+local approve = {}
+
+local SPEC = {
+    role = "string", roles = "table", count = "integer", timeout = "duration", not_operator = "boolean",
+    on_timeout = { "string", one_of = { "stop", "rollback", "ask", "alert" }, default = "stop" },
+    evidence = "any", help = "string", body = false,
+}
+
+-- What an approval is bound to, as one digest.
+local function digest_of(key, evidence, before)
+    local sources = {}
+    for _, event in ipairs(host.history("source")) do
+        if event.seq < before then sources[#sources + 1] = event.payload.sha256 end
+    end
+    return host.sha256(host.json.encode { run = host.run.id, key = key, sources = sources,
+        evidence = host.json.encode { evidence } })
+end
+
+local function wanted_roles(opts, where)
+    if opts.role and opts.roles then options.refuse(where, "give either role or roles") end
+    local list = opts.roles or { opts.role }
+    for _, role in ipairs(list) do
+        if type(role) ~= "string" then options.refuse(where, "roles is a list of names") end
+    end
+    if opts.count and opts.count ~= 1 then
+        options.refuse(where, "count: one approval at a time; write one approve for each role")
+    end
+    return list
+end
+
+local function holds(users, name)
+    if not users then return true end
+    for _, user in ipairs(users) do
+        if user == name then return true end
+    end
+    return false
+end
+
+-- Why an answer of this person does not count, or nil.
+local function objection(by, asked)
+    if not by or not by.name then return "nobody knows who gave it" end
+    if not holds(asked.users, by.name) then
+        return ("%s has not the role %s (%s)"):format(by.name, table.concat(asked.roles, ", "),
+            table.concat(asked.users, ", "))
+    elseif asked.not_operator and by.name == host.run.operator then
+        return by.name .. " operates this run, and somebody else must approve it"
+    end
+end
+
+local function question(scope, asked)
+    local lines = { ("Approve %q?"):format(scope.name) }
+    if asked.help then lines[#lines + 1] = asked.help end
+    local choices = {}
+    if asked.evidence ~= nil then choices[1] = "evidence: " .. host.json.encode(asked.evidence) end
+    choices[#choices + 1] = "yes"
+    choices[#choices + 1] = "no REASON"
+    return { question = table.concat(lines, " "), choices = choices, prompt = "approve> ", kind = "approve",
+        name = scope.name, evidence = asked.evidence }
+end
+
+local function wait_for(scope, asked, digest)
+    local who = #asked.roles > 0 and ("%s (%s)"):format(table.concat(asked.roles, " or "),
+        table.concat(asked.users, ", ")) or "anybody with access to this run"
+    local me = host.run.operator
+    local name = scope.name
+    return answers.await {
+        kind = "approve", name = name, key = scope.key, asked = asked.at, ["until"] = asked["until"],
+        waiting = ("approval by %s: rollouthost approve %s %s"):format(who, host.run.id, answers.quoted(name)),
+        question = not objection({ name = me }, asked) and function() return question(scope, asked) end or nil,
+        parse = function(line)
+            local word, rest = answers.split(line)
+            if word == "yes" or word == "y" or word == "approve" then
+                return "approve", { name = scope.key, comment = rest }
+            elseif (word == "no" or word == "n" or word == "reject") and rest then
+                return "reject", { name = scope.key, reason = rest }
+            end
+            return nil, "type yes, or no and the reason"
+        end,
+        take = function(message)
+            local data = message.data or {}
+            local why = objection(message.by, asked)
+            if not why and data.digest and data.digest ~= digest then
+                why = "it was given for other evidence or sources"
+            elseif not why and message.kind == "reject" and not data.reason then
+                why = "a rejection needs a reason"
+            end
+            if why then return answers.ignore(message, scope.key, why) end
+            engine.record("approve.answer", scope.key, { name = name, by = message.by, digest = digest,
+                verdict = message.kind == "approve" and "approved" or "rejected",
+                comment = data.comment, reason = data.reason })
+            return { by = message.by.name, verdict = message.kind, comment = data.comment, reason = data.reason }
+        end,
+    }
+end
+
+local function run(scope, timeout, on_timeout)
+    local asked, seq, begun_at = host.recall("approve.begin", scope.key)
+    local digest = digest_of(scope.key, asked.evidence, seq)
+    asked.at = begun_at
+    asked["until"] = timeout and asked.at + timeout
+    local left = timeout and math.max(1, asked["until"] - host.now())
+    local ok, answer = pcall(engine.deadline, left, "approval", wait_for, scope, asked, digest)
+    if not ok then
+        if type(answer) == "table" and answer.code == "timeout" then
+            scope.opts.on_failure = on_timeout
+            engine.raise("approval", ("nobody with the role %s approved it within %s"):format(
+                table.concat(asked.roles, " or "), units.show(timeout)))
+        end
+        error(answer, 0)
+    elseif answer.verdict == "reject" then
+        engine.raise("approval", ("rejected by %s: %s"):format(answer.by, answer.reason))
+    end
+    return { by = answer.by, comment = answer.comment, at = host.now(), digest = digest }
+end
+
+function approve.approve(name, given)
+    local opts = options.verb("approve", name, given, nil, SPEC)
+    local where = ("approve %q"):format(name)
+    local list = wanted_roles(opts, where)
+    local users
+    if #list > 0 and engine.mode() ~= "plan" then users = roles.holders(header.roles, list, where) end
+    local evidence = host.keep(opts.evidence)
+    return engine.unit {
+        kind = "approve", name = name, own_timeout = true,
+        opts = { when = opts.when, only = opts.only, key = opts.key, on_failure = opts.on_failure },
+        facts = { roles = host.json.array(list), users = users and host.json.array(users), evidence = evidence,
+            not_operator = opts.not_operator, help = opts.help, timeout = opts.timeout },
+        run = function(scope) return run(scope, opts.timeout, opts.on_timeout) end,
+        replay = function(ended, scope)
+            local _, seq = host.recall("approve.begin", scope.key)
+            return ended.value ~= nil and ended.value.digest ~= digest_of(scope.key, evidence, seq)
+        end,
+    }
+end
+
+engine.verb("approve", approve.approve)
+
+return approve

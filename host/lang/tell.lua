@@ -1,0 +1,181 @@
+-- What a run says: note, attach, notify, and its alerts.
+local host = require "lang.host"
+local engine = require "lang.engine"
+local header = require "lang.header"
+local options = require "lang.options"
+local units = require "lang.units"
+
+local tell = {}
+
+local function text_of(verb, value)
+    if type(value) ~= "string" and not host.is_secret(value) and getmetatable(value) == nil then
+        options.refuse(verb, "takes a text, not a " .. type(value))
+    end
+    return tostring(value)
+end
+
+-- note and attach may also stand in a step's body: recorded once for each attempt.
+local function place(verb)
+    local scope = engine.scope()
+    if scope.place == "check" then
+        engine.fail("misplaced", ("%s leaves a trace, and a check is repeated: write it beside the %s"):format(verb,
+            scope.kind))
+    end
+    local name = scope.attempt and scope.attempt > 1 and ("%s@%d"):format(verb, scope.attempt) or verb
+    local key = engine.child_key(scope, name)
+    if host.recall(verb, key) then return nil end
+    if engine.frozen then error(engine.frozen, 0) end
+    return key
+end
+
+engine.verb("note", function(text)
+    text = text_of("note", text)
+    local line = engine.blame()
+    if engine.mode() == "plan" then
+        return host.say("plan", engine.scope().key, { kind = "note", name = text, line = line })
+    end
+    local key = place "note"
+    if key then engine.record("note", key, { text = text, line = line, scope = engine.scope().key }) end
+end)
+
+-- Keeps a masked copy of a file with the run. That it cannot be kept is a warning: evidence is missing, and
+-- the rollout is what it was.
+engine.verb("attach", function(path, name)
+    path = text_of("attach", path)
+    name = name or path:match("([^/]+)/*$")
+    if type(name) ~= "string" or not name or name:find("[/%c]") or name:sub(1, 1) == "." then
+        options.refuse("attach", "its name is a file's name without a folder: attach(path, \"migration.log\")")
+    end
+    local line = engine.blame()
+    if engine.mode() == "plan" then
+        return host.say("plan", engine.scope().key, { kind = "attach", name = name, line = line })
+    end
+    local key = place "attach"
+    if not key then return end
+    local from = path:sub(1, 1) == "/" and path or host.run.start_dir .. "/" .. path
+    local ok, kept = pcall(host.attach, from, name)
+    if ok then
+        engine.record("attach", key, { name = name, from = path, path = kept.path, bytes = kept.bytes,
+            sha256 = kept.sha256, line = line })
+    else
+        local why = engine.as_error(kept).message
+        engine.record("attach", key, { name = name, from = path, missing = why, line = line })
+        host.say("warning", key, { text = ("%s is not attached: %s"):format(path, why) })
+    end
+end)
+
+-- notify -----------------------------------------------------------------------------------------------------
+
+local function names(channels)
+    local list = {}
+    for name in pairs(channels) do list[#list + 1] = name end
+    table.sort(list)
+    return list
+end
+
+-- Which channels a message goes to: those named, else "team", else the only one.
+local function chosen(to)
+    local known = names(header.notify or {})
+    if to == nil then
+        if header.notify and header.notify.team then return { "team" } end
+        if #known <= 1 then return known end
+        options.refuse("notify", "say to whom: to = \"" .. table.concat(known, "\" or \"") .. "\"")
+    end
+    local list = type(to) == "table" and to or { to }
+    for _, name in ipairs(list) do
+        if not (header.notify and header.notify[name]) then
+            local hint = host.suggest(tostring(name), known)
+            options.refuse("notify", ("there is no channel %q%s"):format(tostring(name), hint and ": " .. hint
+                or #known > 0 and "; there are " .. table.concat(known, ", ")
+                or ": the header's notify names channels"))
+        end
+    end
+    return list
+end
+
+-- A name for the journal's key: the text's beginning.
+local function title(text)
+    local line = text:match("^%s*([^\n]*)")
+    if utf8.len(line) and utf8.len(line) > 60 then
+        line = line:sub(1, utf8.offset(line, 60) - 1) .. "…"
+    end
+    return line ~= "" and line or "message"
+end
+
+local function send(scope, to, text, required)
+    local run = host.run
+    local delivered, failed = {}, {}
+    for _, name in ipairs(to) do
+        local message = { text = text, to = name, run = { id = run.id, playbook = engine.header.name,
+            environment = run.environment, operator = run.operator } }
+        local ok, err = pcall(header.notify[name], message)
+        if ok then
+            delivered[#delivered + 1] = name
+        elseif engine.passes_on(err) or (type(err) == "table" and err.code == "deadline") then
+            error(err, 0)
+        else
+            local plain = engine.plain_error(err)
+            failed[#failed + 1] = { to = name, error = plain }
+            host.say("warning", scope.key, { text = ("notify %s failed: %s"):format(name, plain.message) })
+        end
+    end
+    if required and #failed > 0 then
+        engine.raise("notify", ("%s was not reached: %s"):format(failed[1].to, failed[1].error.message))
+    end
+    return { delivered = host.json.array(delivered), failed = #failed > 0 and failed or nil }
+end
+
+function tell.notify(given)
+    local opts = type(given) == "table" and getmetatable(given) == nil and options.check(given, {
+        text = { "any", required = true }, to = "string|table", required = "boolean", when = "any",
+        only = "string|table", key = "string|integer", timeout = "duration",
+    }, "notify") or { text = given }
+    local text = text_of("notify", opts.text)
+    local to = chosen(opts.to)
+    local required = opts.required
+    engine.unit {
+        kind = "notify", name = title(text), place = "effects",
+        opts = { when = opts.when, only = opts.only, key = opts.key, timeout = opts.timeout },
+        facts = { to = host.json.array(to), text = text },
+        run = function(scope) return send(scope, to, text, required) end,
+    }
+end
+
+engine.verb("notify", tell.notify)
+
+-- fail(reason): the playbook itself says that the run has failed.
+engine.verb("fail", function(reason)
+    engine.raise("fail", text_of("fail", reason))
+end)
+
+-- Alerts -----------------------------------------------------------------------------------------------------
+
+local function calls()
+    local list = {}
+    for i, step in ipairs(header.escalation or {}) do
+        local users = header.roles[step[1]] or {}
+        list[i] = ("%s%s%s"):format(step[1], #users > 0 and " (" .. table.concat(users, ", ") .. ")" or "",
+            step.after and " after " .. units.show(step.after) or "")
+    end
+    return #list > 0 and ". Call: " .. table.concat(list, ", ") or ""
+end
+
+--- Tells the channels that a person is needed, and whom the header's escalation calls. It has a scope of its own, so
+--- that a replay's order does not miss it; that it cannot be sent is a warning.
+function engine.tell_people(text)
+    local around = engine.scope()
+    local scope = engine.container("alert", "alert", engine.child_key(around, "alert"))
+    local message = ("%s in %s, run %s: %s%s"):format(engine.header.name, host.run.environment, host.run.id, text, calls())
+    local channels = header.notify or {}
+    if next(channels) == nil then
+        return engine.record("note", scope.key, { text = message })
+    end
+    local ok, err = pcall(engine.within, scope, tell.notify,
+        { text = message, to = not channels.team and names(channels) or nil })
+    if not ok then
+        if engine.passes_on(err) then error(err, 0) end
+        host.say("warning", scope.key, { text = "an alert could not be sent: " .. engine.as_error(err).message })
+    end
+end
+
+return tell

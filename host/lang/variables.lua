@@ -1,0 +1,224 @@
+-- The recorded reads that top-level code may do: secret, env.require, asset.
+local host = require "lang.host"
+local engine = require "lang.engine"
+local options = require "lang.options"
+local unknown = require "lang.unknown"
+local urls = require "lang.urls"
+
+local variables = {}
+
+local SPEC = {
+    format = "string", min = "integer", max = "integer", pattern = "string", one_of = "table", equals = "any",
+    differs = "string", optional = "boolean", public = "boolean", help = "string",
+}
+
+-- Formats that are not URLs: text → value, or nil and what is wanted.
+local formats = {
+    integer = function(text)
+        return math.tointeger(text:match("^[-+]?%d+$") and tonumber(text)), "an integer"
+    end,
+    number = function(text) return text:match("^[-+]?%.?%d") and tonumber(text) or nil, "a number" end,
+    boolean = function(text)
+        local value = ({ ["true"] = true, yes = true, on = true, ["1"] = true,
+            ["false"] = false, no = false, off = false, ["0"] = false })[text:lower()]
+        return value, "true or false"
+    end,
+    email = function(text) return text:match("^[^%s@]+@[%w.-]+%.%a+$"), "an e-mail address" end,
+}
+local PUBLIC = { integer = true, number = true, boolean = true }
+
+local function format_names()
+    local list = {}
+    for name in pairs(formats) do list[#list + 1] = name end
+    for name in pairs(urls.schemes) do list[#list + 1] = name end
+    table.sort(list)
+    return list
+end
+
+-- What is wrong with a text, or nil and its value. A secret's text is never quoted.
+local function judge(name, rule, text)
+    local value = text
+    if formats[rule.format] then
+        local wanted
+        value, wanted = formats[rule.format](text)
+        if value == nil then return "is not " .. wanted end
+    elseif rule.format then
+        local url, why = urls.parse(text, rule.format)
+        if not url then return why end
+        value = url
+    end
+    local length = utf8.len(text) or #text
+    if rule.min and length < rule.min then
+        return ("has %d characters, at least %d are needed"):format(length, rule.min)
+    elseif rule.max and length > rule.max then
+        return ("has %d characters, at most %d are allowed"):format(length, rule.max)
+    elseif rule.pattern and not text:find(rule.pattern) then
+        return "does not match " .. rule.pattern
+    elseif rule.equals ~= nil and text ~= tostring(rule.equals) then
+        return "is not " .. tostring(rule.equals)
+    end
+    if rule.one_of then
+        for _, one in ipairs(rule.one_of) do
+            if tostring(one) == text then return nil, value end
+        end
+        local names = {}
+        for i, one in ipairs(rule.one_of) do names[i] = tostring(one) end
+        return "is none of " .. table.concat(names, ", ")
+    end
+    if rule.differs then
+        local path = rule.differs
+        if path:sub(1, 1) ~= "/" then path = host.run.start_dir .. "/" .. path end
+        local other, why = host.variable_in(path, name)
+        if why then return why end
+        if other and host.fingerprint(other) == host.fingerprint(text) then
+            return "is the same as in " .. rule.differs .. ", and must differ"
+        end
+    end
+    return nil, value
+end
+
+local function is_public(rule)
+    return rule.public or rule.one_of ~= nil or rule.equals ~= nil or PUBLIC[rule.format] or false
+end
+
+-- A URL's password alone is secret: what is around it may be shown.
+local function url_value(name, text, url)
+    if not url.password then return text end
+    local secret = host.make_secret(name, url.password)
+    local plain = urls.decode(url.password)
+    if plain ~= url.password and #plain >= 6 then host.make_secret(name .. " decoded", plain) end
+    return url.before .. secret .. url.after
+end
+
+local function reveal(name, rule, text, value)
+    if is_public(rule) then
+        if formats[rule.format] then return value end
+        return text
+    end
+    if type(value) == "table" then return url_value(name, text, value) end
+    return host.make_secret(name, text)
+end
+
+-- One variable: its value, or nil and the problem.
+local function read(name, rule)
+    local text, origin = host.variable(name)
+    if text == nil or text == "" then
+        if rule.optional then return nil end
+        if engine.mode() == "plan" then return unknown.new(name) end
+        return nil, (text and "is empty" or "is not set") .. (rule.help and " (" .. rule.help .. ")" or "")
+    end
+    local wrong, value = judge(name, rule, text)
+    if wrong then return nil, ("%s (from %s)"):format(wrong, origin) end
+    local ok, made = pcall(reveal, name, rule, text, value)
+    if not ok then
+        return nil, type(made) == "table" and made.message or tostring(made)
+    end
+    return made
+end
+
+local function rules_of(given)
+    if type(given) ~= "table" or next(given) == nil then
+        options.refuse("env.require", "takes a table: env.require { DATABASE_URL = { format = \"mysql\" } }")
+    end
+    local rules, names = {}, {}
+    for name, rule in pairs(given) do
+        if type(name) ~= "string" or not name:match("^[%a_][%w_]*$") then
+            options.refuse("env.require", ("%q is no name of a variable: write NAME = { … }"):format(tostring(name)))
+        end
+        local where = ("env.require: %s"):format(name)
+        rules[name] = options.check(rule, SPEC, where)
+        local format = rules[name].format
+        if format and not formats[format] and not urls.schemes[format] then
+            local hint = host.suggest(format, format_names())
+            options.refuse(where, ("there is no format %q%s"):format(format, hint and ": " .. hint
+                or "; there are " .. table.concat(format_names(), ", ")))
+        elseif rules[name].pattern and not pcall(string.find, "", rules[name].pattern) then
+            options.refuse(where, "pattern is no Lua pattern")
+        end
+        names[#names + 1] = name
+    end
+    table.sort(names)
+    return rules, names
+end
+
+-- A resumed run goes on with the public values that it began with, and says so where a secret was changed.
+local function recorded(name, value)
+    local key = "variable." .. name
+    local seen = engine.recall("variable", key)
+    local print = host.is_secret(value) and { fingerprint = host.fingerprint(value) } or { value = value }
+    if not seen then
+        engine.record("variable", key, print)
+        return value
+    elseif print.value ~= nil and seen.value ~= nil then
+        return seen.value
+    elseif seen.fingerprint ~= print.fingerprint then
+        host.say("warning", key, { text = name .. " has another value than when the run began" })
+    end
+    return value
+end
+
+local function require_all(given)
+    local rules, names = rules_of(given)
+    local values, problems = {}, {}
+    for _, name in ipairs(names) do
+        local value, wrong = read(name, rules[name])
+        if wrong then
+            problems[#problems + 1] = name .. " " .. wrong
+        elseif value ~= nil and engine.mode() ~= "plan" then
+            value = recorded(name, value)
+        end
+        values[name] = value
+    end
+    if #problems > 0 then
+        options.refuse("env.require", ("%d of %d variables %s not as required:\n  %s"):format(#problems, #names,
+            #problems == 1 and "is" or "are", table.concat(problems, "\n  ")))
+    end
+    return setmetatable({}, {
+        __index = function(_, key)
+            if values[key] ~= nil then return values[key] end
+            if rules[key] then return nil end
+            local hint = host.suggest(tostring(key), names)
+            options.refuse("env.require", ("%s was not required%s"):format(tostring(key), hint and ": " .. hint or ""))
+        end,
+        __newindex = function(_, key)
+            options.refuse("env.require", tostring(key) .. ": what it returned is read-only")
+        end,
+        __pairs = function() return pairs(values) end,
+        __metatable = false,
+    })
+end
+
+engine.words.env = setmetatable({}, {
+    __index = function(_, key)
+        if key == "require" then return require_all end
+        options.refuse("env", ("there is no env.%s: read variables with env.require { %s = {} }"):format(tostring(key),
+            tostring(key)))
+    end,
+    __newindex = function() options.refuse("env", "is read-only") end,
+    __metatable = false,
+})
+
+engine.verb("secret", function(name)
+    if type(name) ~= "string" or not name:match("^[%a_][%w_]*$") then
+        options.refuse("secret", "takes a name: secret \"SLACK_WEBHOOK_URL\"")
+    end
+    local value = host.secret(name)
+    if value == nil then
+        if engine.mode() == "plan" then return unknown.new("secret " .. name) end
+        options.refuse(("secret %q"):format(name), "is not set: give it in the environment, in "
+            .. "$CREDENTIALS_DIRECTORY/" .. name .. " or with --env-file")
+    end
+    return value
+end)
+
+-- A file beside the playbook, kept with the run's sources: its text.
+engine.verb("asset", function(path)
+    if type(path) ~= "string" or path == "" then
+        options.refuse("asset", "takes a path beside the playbook: asset \"check.sql\"")
+    elseif path:sub(1, 1) ~= "/" then
+        path = (host.run.playbook:match("^(.*)/[^/]*$") or ".") .. "/" .. path
+    end
+    return (host.source(path))
+end)
+
+return variables

@@ -1,0 +1,97 @@
+#include "core/buffer.h"
+#include "core/json.h"
+#include "core/luaerror.h"
+#include "core/task.h"
+#include "run/ask.h"
+#include "run/attach.h"
+#include "run/host.h"
+
+#include <lua5.4/lauxlib.h>
+#include <pwd.h>
+#include <stdlib.h>
+
+/* (login) → true if this machine knows the user. */
+static int user_exists(lua_State *L)
+{
+    lua_pushboolean(L, getpwnam(luaL_checkstring(L, 1)) != NULL);
+    return 1;
+}
+
+/* (key, { question, choices, prompt, … }) → the line that was typed, or nil. Waits. */
+static int ask_person(lua_State *L)
+{
+    const char *key = luaL_checkstring(L, 1);
+    rh_buffer payload = {0};
+    rh_error error = {0};
+    if (!rh_json_encode_masked(L, 2, &payload, RH_JSON_JOURNAL, NULL, &error))
+        rh_raise(L, &error);
+    rh_op *op = rh_ask(key, payload.data);
+    rh_buffer_free(&payload);
+    return rh_await(L, op, 0);
+}
+
+/* (kind, data) drops a message as the user of this process. */
+static int inbox_drop(lua_State *L)
+{
+    const char *kind = luaL_checkstring(L, 1);
+    rh_buffer data = {0};
+    rh_error error = {0};
+    bool ok = rh_json_encode(L, 2, &data, 0, &error) &&
+              rh_inbox_drop(rh_host_of(L)->run_dir, kind, data.data, &error);
+    rh_buffer_free(&data);
+    if (!ok)
+        rh_raise(L, &error);
+    return 0;
+}
+
+/* (path, name) → { path, bytes, sha256 } */
+static int attach(lua_State *L)
+{
+    rh_attached kept = {0};
+    rh_error error = {0};
+    const char *path = luaL_checkstring(L, 1), *name = luaL_checkstring(L, 2);
+    if (!rh_attach(rh_host_of(L)->run_dir, path, name, &kept, &error))
+        rh_raise(L, &error);
+    lua_createtable(L, 0, 3);
+    lua_pushstring(L, kept.path);
+    free(kept.path);
+    lua_setfield(L, -2, "path");
+    lua_pushinteger(L, kept.bytes);
+    lua_setfield(L, -2, "bytes");
+    lua_pushstring(L, kept.sha256);
+    lua_setfield(L, -2, "sha256");
+    return 1;
+}
+
+/* (path, name) → the value of a name in a .env file, or nil; nil and why where it cannot be read. */
+static int variable_in(lua_State *L)
+{
+    rh_buffer value = {0};
+    rh_error error = {0};
+    bool found =
+        rh_variables_in_file(luaL_checkstring(L, 1), luaL_checkstring(L, 2), &value, &error);
+    if (found)
+        lua_pushlstring(L, value.data ? value.data : "", value.size);
+    rh_buffer_free(&value);
+    if (rh_error_is_set(&error)) {
+        lua_pushnil(L);
+        lua_pushstring(L, error.message);
+        rh_error_clear(&error);
+        return 2;
+    }
+    if (!found)
+        lua_pushnil(L);
+    return 1;
+}
+
+void rh_host_open_people(lua_State *L, rh_host *host)
+{
+    static const luaL_Reg calls[] = {{"user_exists", user_exists},
+                                     {"ask", ask_person},
+                                     {"inbox_drop", inbox_drop},
+                                     {"attach", attach},
+                                     {"variable_in", variable_in},
+                                     {NULL, NULL}};
+    lua_pushlightuserdata(L, host);
+    luaL_setfuncs(L, calls, 1);
+}
