@@ -16,7 +16,7 @@ PKG      = $(shell pkg-config --$(1) $(2) 2>/dev/null)
 HOST_SRC   = $(wildcard host/main.c host/*/*.c)
 HOST_OBJ   = $(HOST_SRC:%.c=$(BUILD)/obj/%.o)
 LANG_SRC   = $(wildcard host/lang/*.lua)
-GUARD_SRC  = $(wildcard guard/*.c) host/core/mask.c host/core/mask_encode.c host/core/buffer.c host/core/error.c
+GUARD_SRC  = $(wildcard guard/*.c) host/core/mask.c host/core/mask_encode.c host/core/frame.c host/core/buffer.c host/core/error.c
 GUARD_OBJ  = $(GUARD_SRC:%.c=$(BUILD)/guardobj/%.o)
 MODULES    = $(notdir $(patsubst %/,%,$(dir $(wildcard modules/*/*_lua.c))))
 MODULE_SO  = $(MODULES:%=$(BUILD)/modules/%.so)

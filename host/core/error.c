@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool rh_fail(rh_error *error, const char *code, const char *format, ...) {
+bool rh_fail(rh_error *error, const char *code, const char *format, ...)
+{
     if (!error || error->code)
         return false;
     va_list args;
@@ -16,7 +17,8 @@ bool rh_fail(rh_error *error, const char *code, const char *format, ...) {
     return false;
 }
 
-bool rh_fail_errno(rh_error *error, int err, const char *format, ...) {
+bool rh_fail_errno(rh_error *error, int err, const char *format, ...)
+{
     if (!error || error->code)
         return false;
     va_list args;
@@ -29,17 +31,20 @@ bool rh_fail_errno(rh_error *error, int err, const char *format, ...) {
     return false;
 }
 
-void rh_error_module(rh_error *error, const char *module) {
+void rh_error_module(rh_error *error, const char *module)
+{
     if (!error->module)
         error->module = module;
 }
 
-void rh_error_detail(rh_error *error, char *json) {
+void rh_error_detail(rh_error *error, char *json)
+{
     free(error->detail);
     error->detail = json;
 }
 
-void rh_error_move(rh_error *to, rh_error *from) {
+void rh_error_move(rh_error *to, rh_error *from)
+{
     if (to && !to->code)
         *to = *from;
     else {
@@ -49,7 +54,8 @@ void rh_error_move(rh_error *to, rh_error *from) {
     *from = (rh_error){0};
 }
 
-void rh_error_clear(rh_error *error) {
+void rh_error_clear(rh_error *error)
+{
     free(error->message);
     free(error->detail);
     *error = (rh_error){0};

@@ -42,32 +42,39 @@ struct rh_mask_stream {
     const char *shown; /* by this */
 };
 
-static uint32_t hash(const char *bytes) {
+static uint32_t hash(const char *bytes)
+{
     uint32_t word;
     memcpy(&word, bytes, PREFIX);
     return (word * UINT32_C(0x9e3779b1)) >> (32 - FILTER_BITS);
 }
 
-static bool may_begin(const rh_mask *mask, uint32_t h) { return mask->filter[h / 64] >> (h % 64) & 1; }
+static bool may_begin(const rh_mask *mask, uint32_t h)
+{
+    return mask->filter[h / 64] >> (h % 64) & 1;
+}
 
 /* ── the set ──────────────────────────────────────────────────────────────────────────────────── */
 
 rh_mask *rh_mask_new(void) { return rh_alloc(sizeof(rh_mask)); }
 
-rh_mask *rh_mask_process(void) {
+rh_mask *rh_mask_process(void)
+{
     static rh_mask *process;
     if (!process)
         process = rh_mask_new();
     return process;
 }
 
-static void wipe(char *text, size_t size) {
+static void wipe(char *text, size_t size)
+{
     if (text)
         explicit_bzero(text, size);
     free(text);
 }
 
-void rh_mask_free(rh_mask *mask) {
+void rh_mask_free(rh_mask *mask)
+{
     if (!mask)
         return;
     for (size_t i = 0; i < HEADS; i++)
@@ -92,7 +99,8 @@ struct adding {
     const char *shown;
 };
 
-static void add_pattern(void *data, const char *bytes, size_t size) {
+static void add_pattern(void *data, const char *bytes, size_t size)
+{
     const struct adding *adding = data;
     if (size < SHORTEST)
         return;
@@ -112,14 +120,16 @@ static void add_pattern(void *data, const char *bytes, size_t size) {
     adding->mask->filter[h / 64] |= UINT64_C(1) << (h % 64);
 }
 
-static void trim(const char **text, size_t *size) {
+static void trim(const char **text, size_t *size)
+{
     while (*size && strchr(" \t\r\n", **text) && **text)
         ++*text, --*size;
     while (*size && (*text)[*size - 1] && strchr(" \t\r\n", (*text)[*size - 1]))
         --*size;
 }
 
-static void add_lines(struct adding *adding, const char *value, size_t size) {
+static void add_lines(struct adding *adding, const char *value, size_t size)
+{
     for (const char *line = value, *end = value + size, *stop; line < end; line = stop + 1) {
         stop = memchr(line, '\n', (size_t)(end - line));
         if (!stop)
@@ -134,8 +144,9 @@ static void add_lines(struct adding *adding, const char *value, size_t size) {
 }
 
 /* The secret to fill, or NULL if the mask has it already. */
-static struct secret *new_secret(rh_mask *mask, const char *name, const char *user, const char *value,
-                                 size_t size) {
+static struct secret *new_secret(rh_mask *mask, const char *name, const char *user,
+                                 const char *value, size_t size)
+{
     for (size_t i = 0; i < mask->count; i++) {
         const struct secret *old = &mask->secrets[i];
         if (old->size == size && memcmp(old->value, value, size) == 0 &&
@@ -152,7 +163,8 @@ static struct secret *new_secret(rh_mask *mask, const char *name, const char *us
     return secret;
 }
 
-bool rh_mask_add(rh_mask *mask, const char *name, const char *value, size_t size) {
+bool rh_mask_add(rh_mask *mask, const char *name, const char *value, size_t size)
+{
     if (size < SHORTEST)
         return false;
     const struct secret *secret = new_secret(mask, name, NULL, value, size);
@@ -173,7 +185,9 @@ bool rh_mask_add(rh_mask *mask, const char *name, const char *value, size_t size
     return true;
 }
 
-bool rh_mask_add_basic(rh_mask *mask, const char *name, const char *user, const char *value, size_t size) {
+bool rh_mask_add_basic(rh_mask *mask, const char *name, const char *user, const char *value,
+                       size_t size)
+{
     if (size < SHORTEST)
         return false;
     const struct secret *secret = new_secret(mask, name, user, value, size);
@@ -190,7 +204,8 @@ bool rh_mask_add_basic(rh_mask *mask, const char *name, const char *user, const 
 
 bool rh_mask_is_empty(const rh_mask *mask) { return mask->count == 0; }
 
-void rh_mask_each(const rh_mask *mask, rh_mask_each_fn fn, void *data) {
+void rh_mask_each(const rh_mask *mask, rh_mask_each_fn fn, void *data)
+{
     for (size_t i = 0; i < mask->count; i++)
         fn(data, mask->secrets[i].name, mask->secrets[i].user, mask->secrets[i].value,
            mask->secrets[i].size);
@@ -201,7 +216,8 @@ unsigned rh_mask_generation(const rh_mask *mask) { return (unsigned)mask->count;
 /* ── the text ─────────────────────────────────────────────────────────────────────────────────── */
 
 /* The longest pattern at `text`; *open: a longer one may begin here and the text ends within it. */
-static const struct pattern *match(const rh_mask *mask, const char *text, size_t size, bool *open) {
+static const struct pattern *match(const rh_mask *mask, const char *text, size_t size, bool *open)
+{
     *open = false;
     for (const struct pattern *p = mask->heads[hash(text) % HEADS]; p; p = p->next) {
         if (memcmp(p->bytes, text, size < p->size ? size : p->size) != 0)
@@ -214,7 +230,8 @@ static const struct pattern *match(const rh_mask *mask, const char *text, size_t
 }
 
 /* Does a pattern begin with these few bytes (fewer than the filter needs)? */
-static bool begins(const rh_mask *mask, const char *text, size_t size) {
+static bool begins(const rh_mask *mask, const char *text, size_t size)
+{
     for (size_t i = 0; i < HEADS; i++)
         for (const struct pattern *p = mask->heads[i]; p; p = p->next)
             if (memcmp(p->bytes, text, size) == 0)
@@ -225,7 +242,8 @@ static bool begins(const rh_mask *mask, const char *text, size_t size) {
 /* Masks what is certain; returns how many bytes that was. A byte within a secret is dropped, and looked at
  * all the same: another secret may begin in the middle of this one and reach beyond its end. */
 static size_t scan(rh_mask_stream *stream, const char *text, size_t size, bool last, rh_buffer *out,
-                   bool *replaced) {
+                   bool *replaced)
+{
     const rh_mask *mask = stream->mask;
     size_t at = 0, plain = 0; /* text[plain..at) is to be copied */
     while (at < size) {
@@ -259,20 +277,23 @@ static size_t scan(rh_mask_stream *stream, const char *text, size_t size, bool l
     return at;
 }
 
-bool rh_mask_text(const rh_mask *mask, const char *text, size_t size, rh_buffer *out) {
+bool rh_mask_text(const rh_mask *mask, const char *text, size_t size, rh_buffer *out)
+{
     rh_mask_stream stream = {.mask = mask};
     bool replaced = false;
     scan(&stream, text, size, true, out, &replaced);
     return replaced;
 }
 
-rh_mask_stream *rh_mask_stream_new(const rh_mask *mask) {
+rh_mask_stream *rh_mask_stream_new(const rh_mask *mask)
+{
     rh_mask_stream *stream = rh_alloc(sizeof *stream);
     stream->mask = mask;
     return stream;
 }
 
-void rh_mask_stream_feed(rh_mask_stream *stream, const char *bytes, size_t size, rh_buffer *out) {
+void rh_mask_stream_feed(rh_mask_stream *stream, const char *bytes, size_t size, rh_buffer *out)
+{
     bool replaced;
     if (size == 0)
         return;
@@ -289,7 +310,8 @@ void rh_mask_stream_feed(rh_mask_stream *stream, const char *bytes, size_t size,
         rh_buffer_add(&stream->held, bytes + done, size - done);
 }
 
-void rh_mask_stream_end(rh_mask_stream *stream, rh_buffer *out) {
+void rh_mask_stream_end(rh_mask_stream *stream, rh_buffer *out)
+{
     bool replaced;
     if (stream->held.size)
         scan(stream, stream->held.data, stream->held.size, true, out, &replaced);
@@ -298,7 +320,8 @@ void rh_mask_stream_end(rh_mask_stream *stream, rh_buffer *out) {
     stream->shown = NULL;
 }
 
-void rh_mask_stream_free(rh_mask_stream *stream) {
+void rh_mask_stream_free(rh_mask_stream *stream)
+{
     if (!stream)
         return;
     rh_buffer_free(&stream->held);

@@ -7,22 +7,26 @@
 #include <stdint.h>
 #include <string.h>
 
-static bool is_plain(unsigned char byte, const char *also) {
+static bool is_plain(unsigned char byte, const char *also)
+{
     return (byte < 0x80 && isalnum(byte)) || (byte != '\0' && strchr(also, byte));
 }
 
-static void put(rh_buffer *out, char byte) {
+static void put(rh_buffer *out, char byte)
+{
     if (out->capacity - out->size < 2)
         rh_buffer_reserve(out, 64);
     out->data[out->size++] = byte;
 }
 
-static void put_text(rh_buffer *out, const char *text) {
+static void put_text(rh_buffer *out, const char *text)
+{
     while (*text)
         put(out, *text++);
 }
 
-static void put_hex(rh_buffer *out, unsigned value, int digits, bool upper) {
+static void put_hex(rh_buffer *out, unsigned value, int digits, bool upper)
+{
     while (digits-- > 0)
         put(out, (upper ? "0123456789ABCDEF" : "0123456789abcdef")[value >> (4 * digits) & 15]);
 }
@@ -30,7 +34,8 @@ static void put_hex(rh_buffer *out, unsigned value, int digits, bool upper) {
 /* ── percent-encoding ─────────────────────────────────────────────────────────────────────────── */
 
 static void percent(const char *value, size_t size, const char *keep, bool plus, bool upper,
-                    rh_buffer *out) {
+                    rh_buffer *out)
+{
     rh_buffer_clear(out);
     for (size_t i = 0; i < size; i++) {
         unsigned char byte = (unsigned char)value[i];
@@ -46,15 +51,16 @@ static void percent(const char *value, size_t size, const char *keep, bool plus,
 }
 
 static void percent_forms(const char *value, size_t size, rh_mask_form form, void *data,
-                          rh_buffer *out) {
+                          rh_buffer *out)
+{
     static const char *const keeps[] = {
-        "-._~",                  /* RFC 3986, curl */
-        "-._~!'()*",             /* encodeURIComponent */
-        "-._*",                  /* HTML forms */
-        "-._",                   /* PHP's urlencode */
-        "-._~/",                 /* Python's quote, paths */
-        "-._~!'()*;,/?:@&=+$#",  /* encodeURI */
-        "-._~!'()*;,&=+$",       /* userinfo */
+        "-._~",                 /* RFC 3986, curl */
+        "-._~!'()*",            /* encodeURIComponent */
+        "-._*",                 /* HTML forms */
+        "-._",                  /* PHP's urlencode */
+        "-._~/",                /* Python's quote, paths */
+        "-._~!'()*;,/?:@&=+$#", /* encodeURI */
+        "-._~!'()*;,&=+$",      /* userinfo */
     };
     for (size_t i = 0; i < sizeof keeps / sizeof *keeps; i++)
         for (unsigned variant = 0; variant < 4; variant++) {
@@ -76,7 +82,8 @@ enum {
 };
 
 /* The code point at `text`, or -1 where it is no UTF-8; *length is the bytes it takes. */
-static int32_t decode(const unsigned char *text, size_t size, size_t *length) {
+static int32_t decode(const unsigned char *text, size_t size, size_t *length)
+{
     unsigned char lead = text[0];
     *length = 1;
     if (lead < 0x80)
@@ -94,12 +101,14 @@ static int32_t decode(const unsigned char *text, size_t size, size_t *length) {
     return point;
 }
 
-static void json_unit(rh_buffer *out, int32_t unit, unsigned flags) {
+static void json_unit(rh_buffer *out, int32_t unit, unsigned flags)
+{
     put_text(out, "\\u");
     put_hex(out, (unsigned)unit, 4, flags & JSON_UPPER);
 }
 
-static void json(const char *value, size_t size, unsigned flags, rh_buffer *out) {
+static void json(const char *value, size_t size, unsigned flags, rh_buffer *out)
+{
     static const char shorts[] = "\b\f\n\r\t", letters[] = "bfnrt";
     rh_buffer_clear(out);
     for (size_t i = 0, length; i < size; i += length) {
@@ -112,9 +121,9 @@ static void json(const char *value, size_t size, unsigned flags, rh_buffer *out)
             put(out, '\\');
             put(out, (char)point);
         } else if ((point >= 0 && point < 0x20) ||
-                 ((flags & JSON_HTML) && (point == '<' || point == '>' || point == '&')) ||
-                 ((flags & JSON_APOSTROPHE) && point == '\'') ||
-                 ((flags & JSON_ASCII) && point >= 0x7f && point < 0x10000))
+                   ((flags & JSON_HTML) && (point == '<' || point == '>' || point == '&')) ||
+                   ((flags & JSON_APOSTROPHE) && point == '\'') ||
+                   ((flags & JSON_ASCII) && point >= 0x7f && point < 0x10000))
             json_unit(out, point, flags);
         else if ((flags & JSON_ASCII) && point >= 0x10000) {
             json_unit(out, 0xd800 + ((point - 0x10000) >> 10), flags);
@@ -125,7 +134,9 @@ static void json(const char *value, size_t size, unsigned flags, rh_buffer *out)
     }
 }
 
-static void json_forms(const char *value, size_t size, rh_mask_form form, void *data, rh_buffer *out) {
+static void json_forms(const char *value, size_t size, rh_mask_form form, void *data,
+                       rh_buffer *out)
+{
     for (unsigned flags = 0; flags < JSON_ALL; flags++) {
         if ((flags & JSON_APOSTROPHE) && !(flags & JSON_HTML))
             continue;
@@ -149,18 +160,20 @@ struct escape {
 
 #define WITH(...) ((const char *const[]){__VA_ARGS__})
 
-static void escape_forms(const char *value, size_t size, rh_mask_form form, void *data, rh_buffer *out) {
+static void escape_forms(const char *value, size_t size, rh_mask_form form, void *data,
+                         rh_buffer *out)
+{
     static const char shell_special[] = " \t\n!\"#$&'()*,;<>?[\\]^`{|}~";
     const struct escape escapes[] = {
-        {"'", WITH("'\\''")},                       /* '…' in a shell */
-        {"'", WITH("'\"'\"'")},                     /* Python's shlex.quote */
-        {"$`\"\\", NULL},                           /* "…" in a shell */
+        {"'", WITH("'\\''")},   /* '…' in a shell */
+        {"'", WITH("'\"'\"'")}, /* Python's shlex.quote */
+        {"$`\"\\", NULL},       /* "…" in a shell */
         {"$`\"\\!", NULL},
-        {shell_special, NULL},                      /* printf %q */
-        {"'\\\n\t\r", WITH("\\'", "\\\\", "\\n", "\\t", "\\r")}, /* $'…', Python's repr */
-        {"'", WITH("''")},                          /* SQL */
-        {"'\\", WITH("''", "\\\\")},                /* E'…', MySQL's dump */
-        {"\"", WITH("\"\"")},                       /* CSV, SQL identifiers */
+        {shell_special, NULL},                                    /* printf %q */
+        {"'\\\n\t\r", WITH("\\'", "\\\\", "\\n", "\\t", "\\r")},  /* $'…', Python's repr */
+        {"'", WITH("''")},                                        /* SQL */
+        {"'\\", WITH("''", "\\\\")},                              /* E'…', MySQL's dump */
+        {"\"", WITH("\"\"")},                                     /* CSV, SQL identifiers */
         {"'\"\\\n\r", WITH("\\'", "\\\"", "\\\\", "\\n", "\\r")}, /* mysql_real_escape_string */
         {"&<>\"'", WITH("&amp;", "&lt;", "&gt;", "&quot;", "&#39;")},
         {"&<>\"'", WITH("&amp;", "&lt;", "&gt;", "&quot;", "&#039;")},
@@ -186,7 +199,8 @@ static void escape_forms(const char *value, size_t size, rh_mask_form form, void
 }
 
 /* \xHH for what is not printable, as web servers' logs have it. */
-static void log_forms(const char *value, size_t size, rh_mask_form form, void *data, rh_buffer *out) {
+static void log_forms(const char *value, size_t size, rh_mask_form form, void *data, rh_buffer *out)
+{
     for (int upper = 0; upper < 2; upper++) {
         rh_buffer_clear(out);
         for (size_t i = 0; i < size; i++) {
@@ -202,7 +216,8 @@ static void log_forms(const char *value, size_t size, rh_mask_form form, void *d
     }
 }
 
-void rh_mask_text_forms(const char *value, size_t size, rh_mask_form form, void *data) {
+void rh_mask_text_forms(const char *value, size_t size, rh_mask_form form, void *data)
+{
     form(data, value, size);
     size_t plain = 0;
     while (plain < size && is_plain((unsigned char)value[plain], "-._"))
@@ -222,7 +237,8 @@ void rh_mask_text_forms(const char *value, size_t size, rh_mask_form form, void 
 /* The digits that `value` alone decides when it begins `offset` bytes after a group's start; with `last` also
  * the one after them that it has if nothing follows. */
 static void base64(const char *value, size_t size, size_t offset, bool last, const char *digits,
-                   rh_buffer *out) {
+                   rh_buffer *out)
+{
     rh_buffer_clear(out);
     size_t first = offset * 8, end = (offset + size) * 8;
     for (size_t bit = (first + 5) / 6 * 6; bit + (last ? 1 : 6) <= end; bit += 6) {
@@ -234,7 +250,9 @@ static void base64(const char *value, size_t size, size_t offset, bool last, con
     }
 }
 
-static void base64_forms(const char *value, size_t size, rh_mask_form form, void *data, rh_buffer *out) {
+static void base64_forms(const char *value, size_t size, rh_mask_form form, void *data,
+                         rh_buffer *out)
+{
     static const char *const alphabets[] = {
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/",
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_",
@@ -260,7 +278,8 @@ static void base64_forms(const char *value, size_t size, rh_mask_form form, void
             form(data, out->data + at, out->size - at < width ? out->size - at : width);
 }
 
-void rh_mask_binary_forms(const char *value, size_t size, rh_mask_form form, void *data) {
+void rh_mask_binary_forms(const char *value, size_t size, rh_mask_form form, void *data)
+{
     rh_buffer out = {0};
     for (int upper = 0; upper < 2; upper++) {
         rh_buffer_clear(&out);

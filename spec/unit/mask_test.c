@@ -11,13 +11,15 @@
 #define SECRET "p4ss/w\"ö'&d <+>"
 #define SHOWN "‹secret DB›"
 
-static rh_mask *one(const char *name, const char *value) {
+static rh_mask *one(const char *name, const char *value)
+{
     rh_mask *mask = rh_mask_new();
     assert_true(rh_mask_add(mask, name, value, strlen(value)));
     return mask;
 }
 
-static void expect_text(const rh_mask *mask, const char *text, const char *masked) {
+static void expect_text(const rh_mask *mask, const char *text, const char *masked)
+{
     rh_buffer out = {0};
     bool replaced = rh_mask_text(mask, text, strlen(text), &out);
     assert_string_equal(out.data, masked);
@@ -26,7 +28,8 @@ static void expect_text(const rh_mask *mask, const char *text, const char *maske
 }
 
 /* The same text through a stream, split at each byte, and byte by byte. */
-static void expect_split(const rh_mask *mask, const char *text, const char *masked) {
+static void expect_split(const rh_mask *mask, const char *text, const char *masked)
+{
     size_t size = strlen(text);
     expect_text(mask, text, masked);
     rh_mask_stream *stream = rh_mask_stream_new(mask);
@@ -47,33 +50,36 @@ static void expect_split(const rh_mask *mask, const char *text, const char *mask
     rh_mask_stream_free(stream);
 }
 
-static void test_encodings(void **state) {
+static void test_encodings(void **state)
+{
     (void)state;
     static const char *const forms[] = {
         SECRET,
         "p4ss%2Fw%22%C3%B6%27%26d%20%3C%2B%3E", /* RFC 3986 */
         "p4ss%2fw%22%c3%b6%27%26d%20%3c%2b%3e",
-        "p4ss%2Fw%22%C3%B6%27%26d+%3C%2B%3E",   /* form */
-        "p4ss%2Fw%22%C3%B6'%26d%20%3C%2B%3E",   /* encodeURIComponent */
-        "p4ss/w%22%C3%B6'&d%20%3C+%3E",         /* encodeURI */
-        "p4ss/w\\\"ö'&d <+>",                   /* JSON */
+        "p4ss%2Fw%22%C3%B6%27%26d+%3C%2B%3E", /* form */
+        "p4ss%2Fw%22%C3%B6'%26d%20%3C%2B%3E", /* encodeURIComponent */
+        "p4ss/w%22%C3%B6'&d%20%3C+%3E",       /* encodeURI */
+        "p4ss/w\\\"ö'&d <+>",                 /* JSON */
         "p4ss\\/w\\\"ö'&d <+>",
         "p4ss/w\\\"\\u00f6'&d <+>",
         "p4ss\\/w\\\"\\u00F6'&d <+>",
         "p4ss/w\\\"ö'\\u0026d \\u003c+\\u003e", /* Go */
         "p4ss/w\\\"ö\\u0027\\u0026d \\u003c+\\u003e",
-        "p4ss/w\\\\\\\"ö'&d <+>",               /* JSON in JSON */
-        "p4ss/w\"ö'\\''&d <+>",                 /* shell */
+        "p4ss/w\\\\\\\"ö'&d <+>", /* JSON in JSON */
+        "p4ss/w\"ö'\\''&d <+>",   /* shell */
         "p4ss/w\"ö'\"'\"'&d <+>",
         "p4ss/w\\\"ö'&d <+>",
         "p4ss/w\\\"ö\\'\\&d\\ \\<+\\>",
-        "p4ss/w\"ö''&d <+>",                    /* SQL */
-        "p4ss/w\"\"ö'&d <+>",                   /* CSV */
-        "p4ss/w\\\"ö\\'&d <+>",                 /* MySQL */
-        "p4ss/w&quot;ö&#39;&amp;d &lt;+&gt;",   /* HTML */
-        "p4ss/w\\x22\\xC3\\xB6'&d <+>",         /* nginx's log */
-        "703473732f7722c3b627266420" "3c2b3e",  /* hex */
-        "703473732F7722C3B627266420" "3C2B3E",
+        "p4ss/w\"ö''&d <+>",                  /* SQL */
+        "p4ss/w\"\"ö'&d <+>",                 /* CSV */
+        "p4ss/w\\\"ö\\'&d <+>",               /* MySQL */
+        "p4ss/w&quot;ö&#39;&amp;d &lt;+&gt;", /* HTML */
+        "p4ss/w\\x22\\xC3\\xB6'&d <+>",       /* nginx's log */
+        "703473732f7722c3b627266420"
+        "3c2b3e", /* hex */
+        "703473732F7722C3B627266420"
+        "3C2B3E",
     };
     rh_mask *mask = one("DB", SECRET);
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
@@ -84,7 +90,8 @@ static void test_encodings(void **state) {
     rh_mask_free(mask);
 }
 
-static void base64(const char *text, const char *digits, char *out) {
+static void base64(const char *text, const char *digits, char *out)
+{
     size_t size = strlen(text), at = 0;
     for (size_t i = 0; i < size; i += 3) {
         uint32_t group = 0;
@@ -96,7 +103,8 @@ static void base64(const char *text, const char *digits, char *out) {
     out[at] = '\0';
 }
 
-static void test_base64_at_every_offset(void **state) {
+static void test_base64_at_every_offset(void **state)
+{
     (void)state;
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     static const char url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -122,7 +130,8 @@ static void test_base64_at_every_offset(void **state) {
     rh_mask_free(mask);
 }
 
-static void test_wrapped_base64(void **state) {
+static void test_wrapped_base64(void **state)
+{
     (void)state;
     char secret[200], encoded[400];
     for (size_t i = 0; i < sizeof secret - 1; i++)
@@ -140,9 +149,11 @@ static void test_wrapped_base64(void **state) {
     rh_mask_free(mask);
 }
 
-static void test_multi_line(void **state) {
+static void test_multi_line(void **state)
+{
     (void)state;
-    rh_mask *mask = one("KEY", "-----BEGIN KEY-----\nabcdefgh\n  ijkl \nmnopqrstuv\n-----END KEY-----\n");
+    rh_mask *mask =
+        one("KEY", "-----BEGIN KEY-----\nabcdefgh\n  ijkl \nmnopqrstuv\n-----END KEY-----\n");
     expect_split(mask, "x abcdefgh y mnopqrstuv z", "x ‹secret KEY› y ‹secret KEY› z");
     expect_split(mask, "-----BEGIN KEY-----\nabcdefgh\n  ijkl \nmnopqrstuv\n-----END KEY-----\n.",
                  "‹secret KEY›.");
@@ -153,14 +164,16 @@ static void test_multi_line(void **state) {
     rh_mask_free(mask);
 }
 
-static void test_value_with_its_newline(void **state) {
+static void test_value_with_its_newline(void **state)
+{
     (void)state;
     rh_mask *mask = one("F", "hunter22/x\n");
     expect_split(mask, "u:hunter22/x@h u:hunter22%2Fx@h", "u:‹secret F›@h u:‹secret F›@h");
     rh_mask_free(mask);
 }
 
-static void test_overlap_and_prefix(void **state) {
+static void test_overlap_and_prefix(void **state)
+{
     (void)state;
     rh_mask *mask = one("A", "abcdefgh");
     assert_true(rh_mask_add(mask, "B", "efghijkl", 8));
@@ -174,7 +187,8 @@ static void test_overlap_and_prefix(void **state) {
     rh_mask_free(mask);
 }
 
-static void test_short_and_twice(void **state) {
+static void test_short_and_twice(void **state)
+{
     (void)state;
     rh_mask *mask = rh_mask_new();
     assert_true(rh_mask_is_empty(mask));
@@ -189,7 +203,8 @@ static void test_short_and_twice(void **state) {
     rh_mask_free(mask);
 }
 
-static void test_basic(void **state) {
+static void test_basic(void **state)
+{
     (void)state;
     rh_mask *mask = rh_mask_new();
     assert_true(rh_mask_add_basic(mask, "P", "bob", "pa55word", 8));
@@ -198,14 +213,16 @@ static void test_basic(void **state) {
     rh_mask_free(mask);
 }
 
-static void count(void *data, const char *name, const char *user, const char *value, size_t size) {
+static void count(void *data, const char *name, const char *user, const char *value, size_t size)
+{
     assert_string_equal(name, "A");
     assert_int_equal(size, 6);
     assert_memory_equal(value, "x\0yzab", 6);
     *(int *)data += user ? 10 : 1;
 }
 
-static void test_each_and_binary_values(void **state) {
+static void test_each_and_binary_values(void **state)
+{
     (void)state;
     rh_mask *mask = rh_mask_new();
     assert_true(rh_mask_add(mask, "A", "x\0yzab", 6));
@@ -220,7 +237,8 @@ static void test_each_and_binary_values(void **state) {
     rh_mask_free(mask);
 }
 
-static void test_grows_while_a_stream_is_open(void **state) {
+static void test_grows_while_a_stream_is_open(void **state)
+{
     (void)state;
     rh_mask *mask = rh_mask_new();
     rh_mask_stream *stream = rh_mask_stream_new(mask);
@@ -236,7 +254,8 @@ static void test_grows_while_a_stream_is_open(void **state) {
 }
 
 /* Only what may be a secret's beginning is held back: a prompt appears at once. */
-static void test_holds_back_no_more_than_it_must(void **state) {
+static void test_holds_back_no_more_than_it_must(void **state)
+{
     (void)state;
     rh_mask *mask = one("A", "abcdefgh");
     rh_mask_stream *stream = rh_mask_stream_new(mask);
@@ -252,7 +271,8 @@ static void test_holds_back_no_more_than_it_must(void **state) {
     rh_mask_free(mask);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_encodings),
         cmocka_unit_test(test_base64_at_every_offset),

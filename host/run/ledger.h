@@ -1,0 +1,45 @@
+/* The guardian's ledger, RUN/spool/ledger, as the host reads it. Only a guardian writes it, one line a write:
+ *
+ *      guardian PID BOOT                 a guardian began; the lines after it are its own
+ *      start ID                          before the process is made
+ *      failed ID                         it could not be made
+ *      pid ID PID STARTTIME              it was; start time in clock ticks since boot
+ *      exit ID CODE SIGNAL FLAGS MS OUT_RAW ERR_RAW OUT ERR CAPTURE
+ *
+ * and beside it ID.out and ID.err, the masked output: its first CAPTURE/2 bytes, then a ring of as many. */
+#ifndef RH_RUN_LEDGER_H
+#define RH_RUN_LEDGER_H
+
+#include "core/command.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct rh_ledger_entry {
+    rh_command_state state;
+    bool ours; /* the guardian that is alive now answers for it */
+    int64_t pid;
+    uint64_t start_time;
+    int code, signal;
+    unsigned flags; /* RH_EXIT_… of core/frame.h */
+    int64_t ms;
+    uint64_t out_raw, err_raw, out, err;
+    size_t capture;
+} rh_ledger_entry;
+
+/* What the ledger in the spool folder `dir` and /proc tell of a command. `guardian`: the pid of the one that
+ * is connected, or 0. A command that the ledger does not know is NEVER, unless the machine was started anew
+ * since the run began (a power failure may have taken its line): then it is LOST. */
+rh_ledger_entry rh_ledger_look(int dir, const char *id, int64_t guardian);
+
+/* The ids that the ledger has, as sorted hashes (free() them), to tell quickly that a new id is new. */
+uint64_t *rh_ledger_ids(int dir, size_t *count);
+uint64_t rh_ledger_hash(const char *id, size_t size);
+
+/* Appends what the spool kept of one stream (name: "out" or "err") of which `total` bytes were printed; a line that says
+ * how much is left out stands in the gap. */
+bool rh_spool_read(int dir, const char *id, const char *name, uint64_t total, size_t capture,
+                   rh_buffer *out);
+
+#endif
