@@ -200,17 +200,19 @@ local before = stage("Deployment Steps", { window = production and standard_wind
         sh.run { "git", "checkout", "--quiet", "--detach", version, cwd = cfg.TERP_CHECKOUT }
     end)
 
-    -- The checklist's order: the application first (the deployment's undo), then maintenance, then the data.
+    -- The checklist's order: the application goes back first, by the deployment's undo; maintenance ends last, by its own.
     rollback("Rollback Procedure", { budget = "15m" }, function()
         step("Re-enable maintenance mode if needed", function() switch:enable() end)
-        step("Restore from backup", { when = run.begun "Run migrations with logging", timeout = "1h" }, function()
-            db:restore(backup)
+        step("Database Rollback", { when = run.begun "Run migrations with logging", timeout = "1h" }, function()
+            return db:restore(backup)
         end)
-        smoke.test(app, "Verification", {
-            "Health endpoint", "Recent data is visible", "No data corruption detected", "Calculations are correct",
-            "User login works", "Orders list displays correctly", "Create new order works", "Inventory operations work",
-            "Client management works",
-        })
+        gate("Application is responding", { within = "2m", every = "1s" }, function()
+            return http.check(cfg.API_URL .. "/health", { json = { path = "status", equals = "ok" } })
+        end)
+        smoke.test(app, "Data is intact", { "Recent data is visible", "No data corruption detected",
+            "Calculations are correct" })
+        smoke.test(app, "Core features work", { "User login works", "Dashboard loads with real data",
+            "Orders list displays correctly", "Create new order works", "Inventory operations work", "Client management works" })
     end)
 
     stage("Step 3: Apply Database Migrations", { when = input.schema_change }, function()
@@ -304,7 +306,9 @@ end)
 stage("Post-Deployment (First 24 Hours)", { only = "production" }, function()
     confirm "Set up alerts for anomaly detection"
     -- By then customers have written what a restore would lose: a person decides.
-    soak("Periodic spot checks", { duration = input.aftercare, every = input.spot_checks, on_failure = "ask" }, function()
+    soak("Review error logs and spot-check every 4 hours", {
+        duration = input.aftercare, every = input.spot_checks, on_failure = "ask",
+    }, function()
         local checks = measured:rises_at_most({ errors = "5%", latency = "50%" }, before.metrics)
         checks[#checks + 1] = http.check(cfg.API_URL .. "/health")
         checks[#checks + 1] = expect("errors in the log", #service:log("level=error")):at_most(before.errors + 10)
