@@ -8,8 +8,8 @@
 
 local http, fs, mysql, sh, time = require "rollout.http", require "rollout.fs", require "rollout.mysql", require "rollout.sh",
     require "rollout.time"
-local maintenance, metrics, node, railway, slack = require "rollout.maintenance", require "rollout.metrics",
-    require "rollout.node", require "rollout.railway", require "rollout.slack"
+local losses, maintenance, metrics = require "rollout.losses", require "rollout.maintenance", require "rollout.metrics"
+local node, railway, slack = require "rollout.node", require "rollout.railway", require "rollout.slack"
 local smoke = require "terp_smoke"
 
 playbook "terp" {
@@ -200,11 +200,19 @@ local before = stage("Deployment Steps", { window = production and standard_wind
         sh.run { "git", "checkout", "--quiet", "--detach", version, cwd = cfg.TERP_CHECKOUT }
     end)
 
+    local migrated -- the data when the migration had ended
+
     -- The checklist's order: the application goes back first, by the deployment's undo; maintenance ends last, by its own.
     rollback("Rollback Procedure", { budget = "15m" }, function()
         step("Re-enable maintenance mode if needed", function() switch:enable() end)
+        -- With customers in again, they have written what a restore takes away: a person decides.
+        local lost = step("Look for what was written since the migration", { when = migrated ~= nil }, function()
+            return losses.since(db, migrated)
+        end) or { rows = 0 }
+        approve("Restore from backup, and lose what was written since", { when = lost.rows > 0, role = "technical lead",
+            evidence = lost })
         step("Database Rollback", { when = run.begun "Run migrations with logging", timeout = "1h" }, function()
-            return db:restore(backup)
+            return db:restore(backup, { since = migrated, loses = lost.rows })
         end)
         gate("Application is responding", { within = "2m", every = "1s" }, function()
             return http.check(cfg.API_URL .. "/health", { json = { path = "status", equals = "ok" } })
@@ -217,8 +225,8 @@ local before = stage("Deployment Steps", { window = production and standard_wind
 
     stage("Step 3: Apply Database Migrations", { when = input.schema_change }, function()
         local log = cfg.BACKUP_DIR .. "/migration_" .. run.id .. ".log"
-        step("Run migrations with logging", { timeout = "30m" }, function() pnpm:logged("db:push", log) end)
-        attach(log)
+        step("Run migrations with logging", { timeout = "30m" }, function() return pnpm:logged("db:push", log) end)
+        migrated = step("Fingerprint the migrated data", function() return db:fingerprints() end)
         gate("Verify schema", function() return pnpm:check "validate:schema" end)
     end)
 

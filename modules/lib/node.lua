@@ -24,12 +24,14 @@ function Project:run(script, options)
     return self.tools.run({ self.manager, script }, options)
 end
 
---- The same, keeping what it printed in the file `log`, also where it fails (a pipe into tee would hide the failure).
+--- The same, keeping what it printed in the file `log` and with the run, also where it fails (a pipe into tee would hide
+--- the failure).
 function Project:logged(script, log)
     local ran = self.tools.run({ self.manager, script }, { ok = ANY, capture = "16MiB" })
     fs.write(log, ran.out .. ran.err)
+    attach(log)
     if ran.code ~= 0 then
-        error(("`%s %s` exited with %d; its output is in %s"):format(self.manager, script, ran.code, log))
+        fail(("`%s %s` exited with %d; what it printed is in %s"):format(self.manager, script, ran.code, log))
     end
     return { log = log, ms = ran.ms }
 end

@@ -40,7 +40,7 @@ function Service:back_to(release)
     end
     local status = self:status()
     if status.release ~= release then
-        error(("railway rolled %s back to %s, not to %s"):format(self.environment, status.release, release))
+        fail(("railway rolled %s back to %s, not to %s"):format(self.environment, status.release, release))
     end
     return status
 end
