@@ -1,0 +1,333 @@
+-- What a schema holds, and whether two hold the same: tables by count and order-independent hash of their rows, and the
+-- definitions of tables, triggers, views, routines and events.
+local native, rt = ...
+
+local schema = {}
+local null = rt.json.null
+
+function schema.quote(name)
+    return "`" .. name:gsub("`", "``") .. "`"
+end
+
+local quote = schema.quote
+
+--- One statement without rows, as it is.
+function schema.run(connection, sql, ...)
+    native.query(connection, select("#", ...) > 0 and string.format(sql, ...) or sql, nil, { plain = true })
+end
+
+function schema.rows(connection, sql, ...)
+    return (native.query(connection, sql, select("#", ...) > 0 and { ... } or nil))
+end
+
+--- Settings under which equal values have equal text, then a consistent snapshot.
+function schema.begin_snapshot(connection)
+    schema.run(connection, "SET SESSION time_zone = '+00:00', sql_mode = '', group_concat_max_len = 1048576,"
+        .. " lock_wait_timeout = 30")
+    schema.run(connection, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    schema.run(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT")
+end
+
+--- The schema's tables by name: { kind = "BASE TABLE" | "SEQUENCE" | …, engine, bytes }. Views are objects.
+function schema.tables(connection, name)
+    local tables, names = {}, {}
+    for _, row in ipairs(schema.rows(connection, "SELECT table_name AS name, table_type AS kind, engine AS engine,"
+        .. " COALESCE(data_length, 0) AS bytes FROM information_schema.tables"
+        .. " WHERE table_schema = ? AND table_type NOT IN ('VIEW', 'SYSTEM VIEW') ORDER BY table_name", name)) do
+        tables[row.name] = { kind = row.kind, engine = row.engine ~= null and row.engine or "?",
+            bytes = math.tointeger(row.bytes) or math.tointeger(tonumber(row.bytes)) or 0 }
+        names[#names + 1] = row.name
+    end
+    return tables, names
+end
+
+--- Default character set and collation of a schema, or nil where there is none of that name.
+function schema.defaults(connection, name)
+    local row = schema.rows(connection, "SELECT default_character_set_name AS charset, default_collation_name AS collation"
+        .. " FROM information_schema.schemata WHERE schema_name = ?", name)[1]
+    return row
+end
+
+function schema.create(connection, name, defaults)
+    schema.run(connection, "CREATE DATABASE %s CHARACTER SET %s COLLATE %s", quote(name), defaults.charset,
+        defaults.collation)
+end
+
+-- ---- rows ----
+
+local AS_TEXT = {}
+for word in ("tinyint smallint mediumint int bigint decimal double float date time datetime timestamp year"):gmatch "%a+" do
+    AS_TEXT[word] = true
+end
+
+-- A column as text that tells NULL apart and holds no separator. Floats are compared as a dump writes them.
+local function column_expression(column)
+    local name = quote(column.name)
+    if column.type == "bit" then
+        name = name .. "+0"
+    elseif not AS_TEXT[column.type] then
+        name = "MD5(" .. name .. ")"
+    end
+    return "IFNULL(" .. name .. ",'N')"
+end
+
+local function columns_by_table(connection, name)
+    local found = {}
+    for _, row in ipairs(schema.rows(connection, "SELECT table_name AS tab, column_name AS name, data_type AS type"
+        .. " FROM information_schema.columns WHERE table_schema = ? ORDER BY table_name, ordinal_position", name)) do
+        found[row.tab] = found[row.tab] or {}
+        table.insert(found[row.tab], row)
+    end
+    return found
+end
+
+local function row_hash(connection, name, tab, columns)
+    local parts = {}
+    for i, column in ipairs(columns) do
+        parts[i] = column_expression(column)
+    end
+    local row = schema.rows(connection, string.format(
+        "SELECT COUNT(*) AS n, COUNT(m) AS hashed, SUM(CAST(CONV(LEFT(m,16),16,10) AS UNSIGNED)) AS total,"
+        .. " BIT_XOR(CAST(CONV(RIGHT(m,16),16,10) AS UNSIGNED)) AS folded"
+        .. " FROM (SELECT MD5(CONCAT_WS('|',%s)) AS m FROM %s.%s) AS hashes",
+        table.concat(parts, ","), quote(name), quote(tab)))[1]
+    if row.hashed ~= row.n then
+        rt.raise("fingerprint", string.format("mysql: %d rows of %s cannot be hashed", row.n - row.hashed, tab))
+    end
+    local total = row.total ~= null and row.total or 0
+    return row.n, rt.sha256(tostring(total) .. "/" .. tostring(row.folded)):sub(1, 32)
+end
+
+-- ---- definitions ----
+
+local function create_statement(connection, kind, name, column)
+    return schema.rows(connection, "SHOW CREATE " .. kind .. " " .. quote(name))[1][column]
+end
+
+local function table_definition(connection, tab, kind)
+    if kind == "SEQUENCE" then
+        return create_statement(connection, "SEQUENCE", tab, "Create Table")
+    end
+    return (create_statement(connection, "TABLE", tab, "Create Table"):gsub(" AUTO_INCREMENT=%d+", ""))
+end
+
+local LISTS = {
+    { "FUNCTION", "Create Function", "SELECT routine_name AS name FROM information_schema.routines WHERE routine_schema = ?"
+        .. " AND routine_type = 'FUNCTION' ORDER BY routine_name" },
+    { "PROCEDURE", "Create Procedure", "SELECT routine_name AS name FROM information_schema.routines"
+        .. " WHERE routine_schema = ? AND routine_type = 'PROCEDURE' ORDER BY routine_name" },
+    { "VIEW", "Create View", "SELECT table_name AS name FROM information_schema.views WHERE table_schema = ?"
+        .. " ORDER BY table_name" },
+    { "TRIGGER", "SQL Original Statement", "SELECT trigger_name AS name, event_object_table AS tab"
+        .. " FROM information_schema.triggers WHERE trigger_schema = ?"
+        .. " ORDER BY event_object_table, action_timing, event_manipulation, action_order" },
+    { "EVENT", "Create Event", "SELECT event_name AS name FROM information_schema.events WHERE event_schema = ?"
+        .. " ORDER BY event_name" },
+}
+
+local function text_or_nil(value)
+    return type(value) == "string" and value or nil
+end
+
+-- Bodies are kept as the bytes of the character set that they were written in: hex where they are not UTF-8.
+local function object(connection, kind, column, row)
+    local shown = schema.rows(connection, "SHOW CREATE " .. kind .. " " .. quote(row.name))[1]
+    local sql = text_or_nil(shown[column])
+    if not sql then
+        rt.raise("privileges", string.format("mysql: the user may not see the definition of %s %s, so a backup would lack"
+            .. " it: grant SHOW CREATE ROUTINE or SELECT on mysql.proc", kind:lower(), row.name))
+    end
+    local found = { kind = kind, name = row.name, tab = row.tab, sql_mode = text_or_nil(shown.sql_mode),
+        charset = text_or_nil(shown.character_set_client), collation = text_or_nil(shown.collation_connection),
+        time_zone = text_or_nil(shown.time_zone) }
+    if utf8.len(sql) then
+        found.sql = sql
+    else
+        found.hex = sql:gsub(".", function(byte) return string.format("%02x", byte:byte()) end)
+    end
+    found.hash = rt.sha256(table.concat({ sql, found.sql_mode or "", found.charset or "", found.collation or "",
+        found.time_zone or "" }, "\0")):sub(1, 32)
+    return found
+end
+
+--- The schema's code in the order in which it can be created again.
+function schema.objects(connection, name)
+    local objects = {}
+    schema.run(connection, "USE " .. quote(name))
+    schema.run(connection, "SET SESSION character_set_results = NULL")
+    for _, list in ipairs(LISTS) do
+        for _, row in ipairs(schema.rows(connection, list[3], name)) do
+            objects[#objects + 1] = object(connection, list[1], list[2], row)
+        end
+    end
+    schema.run(connection, "SET SESSION character_set_results = utf8mb4")
+    return objects
+end
+
+local function object_key(found)
+    return found.kind:lower() .. " " .. found.name
+end
+
+function schema.object_hashes(objects)
+    local hashes = {}
+    for _, found in ipairs(objects) do
+        hashes[object_key(found)] = found.hash
+    end
+    return hashes
+end
+
+-- ---- fingerprints ----
+
+--- { tables = { name = { rows, hash, definition } }, objects = { "trigger x" = hash } }, objects. `each(done, total)` is
+--- called after each table.
+function schema.fingerprint(connection, name, each)
+    local tables, names = schema.tables(connection, name)
+    local columns = columns_by_table(connection, name)
+    local found = {}
+    schema.run(connection, "USE " .. quote(name))
+    for i, tab in ipairs(names) do
+        local kind = tables[tab].kind
+        local entry = { definition = rt.sha256(table_definition(connection, tab, kind)):sub(1, 32), rows = 0, hash = "" }
+        if kind ~= "SEQUENCE" then
+            entry.rows, entry.hash = row_hash(connection, name, tab, columns[tab])
+        end
+        found[tab] = entry
+        if each then
+            each(i, #names)
+        end
+    end
+    local objects = schema.objects(connection, name)
+    return { tables = found, objects = schema.object_hashes(objects) }, objects
+end
+
+local function sorted_keys(first, second)
+    local keys, seen = {}, {}
+    for _, map in ipairs { first, second } do
+        for key in pairs(map) do
+            if not seen[key] then
+                seen[key] = true
+                keys[#keys + 1] = key
+            end
+        end
+    end
+    table.sort(keys)
+    return keys
+end
+
+--- How `found` differs from `wanted`, a line each; none: they hold the same. `without_events`: those of a scratch schema are
+--- never created.
+function schema.differences(wanted, found, without_events)
+    local lines = {}
+    local function say(...)
+        lines[#lines + 1] = string.format(...)
+    end
+    for _, tab in ipairs(sorted_keys(wanted.tables, found.tables)) do
+        local a, b = wanted.tables[tab], found.tables[tab]
+        if not a then
+            say("table %s is one too many", tab)
+        elseif not b then
+            say("table %s is missing", tab)
+        elseif a.definition ~= b.definition then
+            say("table %s is defined otherwise", tab)
+        elseif a.rows ~= b.rows then
+            say("table %s has %d rows instead of %d", tab, b.rows, a.rows)
+        elseif a.hash ~= b.hash then
+            say("table %s has other values in its %d rows", tab, a.rows)
+        end
+    end
+    for _, key in ipairs(sorted_keys(wanted.objects, found.objects)) do
+        if wanted.objects[key] ~= found.objects[key] and not (without_events and key:find("^event ")) then
+            say("%s %s", key, not wanted.objects[key] and "is one too many" or not found.objects[key] and "is missing"
+                or "is defined otherwise")
+        end
+    end
+    return lines
+end
+
+-- ---- creating code again ----
+
+local function body(found)
+    return found.sql or (found.hex:gsub("%x%x", function(pair) return string.char(tonumber(pair, 16)) end))
+end
+
+local function text(value)
+    return "'" .. value:gsub("[\\']", "%0%0") .. "'"
+end
+
+local function create_object(connection, found)
+    schema.run(connection, "SET SESSION sql_mode = %s, time_zone = %s", text(found.sql_mode or ""),
+        text(found.time_zone or "SYSTEM"))
+    if found.charset then
+        schema.run(connection, "SET SESSION character_set_client = %s, collation_connection = %s", found.charset,
+            found.collation)
+    end
+    local ok, err = pcall(native.query, connection, (body(found):gsub("^CREATE ", "CREATE OR REPLACE ", 1)), nil,
+        { plain = true })
+    if native.usable(connection) then
+        native.query(connection, "SET SESSION character_set_client = utf8mb4, sql_mode = ''", nil,
+            { plain = true, must = true })
+    end
+    if not ok then
+        error(err, 0)
+    end
+end
+
+--- Creates the objects; those that need one that comes later are tried again after it.
+function schema.create_objects(connection, name, objects)
+    schema.run(connection, "USE " .. quote(name))
+    local left = objects
+    while #left > 0 do
+        local failed, last = {}, nil
+        for _, found in ipairs(left) do
+            local ok, err = pcall(create_object, connection, found)
+            if not ok and err.code ~= "sql" then
+                error(err, 0)
+            elseif not ok then
+                failed[#failed + 1], last = found, err
+            end
+        end
+        if #failed == #left then
+            error(last, 0)
+        end
+        left = failed
+    end
+end
+
+function schema.drop_objects(connection, name, objects)
+    for _, found in ipairs(objects) do
+        schema.run(connection, "DROP %s IF EXISTS %s.%s", found.kind, quote(name), quote(found.name))
+    end
+end
+
+function schema.only(objects, kind)
+    local some = {}
+    for _, found in ipairs(objects) do
+        if found.kind == kind then
+            some[#some + 1] = found
+        end
+    end
+    return some
+end
+
+--- Makes the schema's code what `wanted` says: drops what is too many, creates what is missing or other.
+function schema.apply_objects(connection, name, wanted)
+    local have, want = {}, {}
+    for _, found in ipairs(wanted) do
+        want[object_key(found)] = found
+    end
+    for _, found in ipairs(schema.objects(connection, name)) do
+        have[object_key(found)] = found.hash
+        if not want[object_key(found)] then
+            schema.drop_objects(connection, name, { found })
+        end
+    end
+    local missing = {}
+    for _, found in ipairs(wanted) do
+        if have[object_key(found)] ~= found.hash then
+            missing[#missing + 1] = found
+        end
+    end
+    schema.create_objects(connection, name, missing)
+end
+
+return schema
