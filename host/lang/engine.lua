@@ -339,6 +339,13 @@ local function decided(scope, spec)
     return decision
 end
 
+local has_begun = {}
+
+--- True if a step of that name has begun in this run: `run.begun`.
+function engine.has_begun(name)
+    return has_begun[name] or false
+end
+
 local function common_options(spec)
     local opts = spec.opts or {}
     spec.opts = opts
@@ -401,13 +408,20 @@ function engine.unit(spec)
     engine.check_order(parent, spec.kind, key, line)
     local ended, ended_seq = host.recall(spec.kind .. ".end", key)
     local begun, begun_seq = host.recall(spec.kind .. ".begin", key)
-    if spec.kind == "step" and begun_seq then
+    if spec.kind == "step" and begun and not begun.skipped then
         engine.stepped(begun_seq)
     end
     if ended and begun_seq and begun_seq > ended_seq then
         ended = nil -- begun again after that end
     end
-    local entered = spec.entered or function() end
+    local function entered(...)
+        if spec.kind == "step" then
+            has_begun[spec.name] = true
+        end
+        if spec.entered then
+            spec.entered(...)
+        end
+    end
     if begun and not begun.skipped then
         entered(scope, begun_seq)
     end

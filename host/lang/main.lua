@@ -6,9 +6,7 @@ local unwind = require "lang.unwind"
 require "lang.rt"
 require "lang.step"
 require "lang.stage"
-for _, name in ipairs(host.lang_files) do
-    require("lang." .. name)
-end
+require "lang.ask"
 
 local main = {}
 

@@ -12,22 +12,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* In the order in which main.lua requires those that bring words of the language: FILE(name, brings words). */
-#define FILES(FILE)                                                                                \
-    FILE(engine, 0)                                                                                \
-    FILE(door, 0) FILE(step, 0) FILE(stage, 0) FILE(unwind, 0) FILE(main, 0) FILE(environment, 0)  \
-        FILE(rt, 0) FILE(units, 0) FILE(options, 0) FILE(expect, 0) FILE(check, 0)                 \
-            FILE(guarded, 0) FILE(unknown, 0) FILE(zone, 0) FILE(window, 0)
-
-#define EMBED(NAME, WORDS) RH_EMBED(rh_lang_##NAME, "host/lang/" #NAME ".lua")
-FILES(EMBED)
+#define LANG(NAME) RH_EMBED(rh_lang_##NAME, "host/lang/" #NAME ".lua")
+#include "run/lang_files.h"
+#undef LANG
 
 static const struct {
     const char *name, *text, *end;
-    bool words;
 } files[] = {
-#define ENTRY(NAME, WORDS) {#NAME, rh_lang_##NAME, rh_lang_##NAME##_end, WORDS},
-    FILES(ENTRY)};
+#define LANG(NAME) {#NAME, rh_lang_##NAME, rh_lang_##NAME##_end},
+#include "run/lang_files.h"
+#undef LANG
+};
 
 static const char LOADED[] = "rh_lang_loaded";
 
@@ -136,14 +131,6 @@ void rh_lang_open(lua_State *L)
     lua_setfield(L, -2, "task");
     lua_pushstring(L, RH_HOST_VERSION);
     lua_setfield(L, -2, "version");
-    lua_newtable(L);
-    for (size_t i = 0, count = 0; i < sizeof files / sizeof *files; i++) {
-        if (!files[i].words)
-            continue;
-        lua_pushstring(L, files[i].name);
-        lua_rawseti(L, -2, (lua_Integer)++count);
-    }
-    lua_setfield(L, -2, "lang_files");
     rh_error none = {.code = "none"}; /* the metatable of errors comes with the first one */
     rh_error_push(L, &none);
     lua_getmetatable(L, -1);

@@ -1,0 +1,20 @@
+/* The files of host/lang, one a line; lang.c embeds them. No include guard: included more than once. */
+/* clang-format off */
+LANG(engine)
+LANG(door)
+LANG(step)
+LANG(stage)
+LANG(unwind)
+LANG(ask)
+LANG(main)
+LANG(environment)
+LANG(rt)
+LANG(units)
+LANG(options)
+LANG(expect)
+LANG(check)
+LANG(guarded)
+LANG(unknown)
+LANG(zone)
+LANG(window)
+/* clang-format on */
