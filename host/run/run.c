@@ -1,0 +1,306 @@
+#include "run/run.h"
+
+#include "core/buffer.h"
+#include "core/json.h"
+#include "core/loop.h"
+#include "core/luaenv.h"
+#include "core/luaerror.h"
+#include "core/task.h"
+#include "run/guardian.h"
+#include "run/host.h"
+#include "run/lang.h"
+
+#include <jansson.h>
+#include <limits.h>
+#include <lua5.4/lauxlib.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { EXIT_USAGE = 2, EXIT_LOCKED = 6, EXIT_BROKEN = 8 };
+
+/* One run a process. What rh_host only points to is owned here. */
+static struct run {
+    rh_run_request request; /* as given; on a resume completed from run.start */
+    rh_host host;
+    lua_State *L;
+    rh_task *task;
+    rh_lock *lock;
+    json_t *start; /* run.start's payload, on a resume */
+    const char **set;
+    char *id, *run_dir, *start_dir, *name, *environment;
+    rh_error failure; /* for standard error: what no event has told */
+    bool guarded, finished;
+} run;
+
+static bool same(const char *a, const char *b) { return a && b && strcmp(a, b) == 0; }
+
+/* ---- calls of the host table that belong to the run itself ---- */
+
+static void describe(lua_State *L)
+{
+    rh_lang_require(L, "host");
+    rh_host_describe(L, &run.host);
+    lua_pop(L, 1);
+}
+
+static bool name_run(rh_error *error)
+{
+    run.id = rh_state_new_run(run.request.state, run.name, error);
+    if (run.id)
+        run.run_dir = rh_state_run_dir(run.request.state, run.id);
+    return run.id != NULL;
+}
+
+/* Of a run that may not begin: nothing is in its folders yet. */
+static void drop_folder(void)
+{
+    static const char *const folders[] = {"inbox", "log", "sources", "spool", ""};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        char *path = rh_format("%s/%s", run.run_dir, folders[i]);
+        rmdir(path);
+        free(path);
+    }
+}
+
+/* A new run gets its journal only when its header holds: what does not load leaves nothing. */
+static bool make_durable(rh_error *error)
+{
+    if (!run.host.resumed) {
+        run.host.journal = rh_journal_create(run.run_dir, run.id, error);
+        run.host.id = run.id;
+        run.host.run_dir = run.run_dir;
+        if (!run.host.journal ||
+            !rh_sources_attach(run.host.sources, run.run_dir, run.host.journal, error))
+            return false;
+    }
+    run.host.inbox = rh_inbox_open(run.run_dir, error);
+    return run.host.inbox != NULL;
+}
+
+/* (name, environment): the header is accepted. Takes the lock of the environment, makes the run durable,
+ * starts its guardian. Raises "locked"; then no run was begun. */
+static int l_begin(lua_State *L)
+{
+    rh_error error = {0};
+    run.name = rh_strdup(luaL_checkstring(L, 1));
+    run.environment = rh_strdup(luaL_checkstring(L, 2));
+    run.host.name = run.name;
+    run.host.environment = run.environment;
+    if (!run.host.resumed && !name_run(&error))
+        rh_raise(L, &error);
+    run.lock = rh_lock_environment(run.request.state, run.name, run.environment, run.id, &error);
+    if (!run.lock && !run.host.resumed)
+        drop_folder();
+    if (!run.lock || !make_durable(&error))
+        rh_raise(L, &error);
+    run.guarded = rh_guardian_start(run.run_dir, &error);
+    if (!run.guarded)
+        rh_raise(L, &error);
+    describe(L);
+    return 0;
+}
+
+/* (code, message): an error that no event has told. */
+static int l_failed(lua_State *L)
+{
+    static const char *const codes[] = {"usage", "locked", "journal", NULL};
+    const char *code = codes[luaL_checkoption(L, 1, "usage", codes)];
+    rh_error_clear(&run.failure);
+    rh_fail(&run.failure, code, "%s", luaL_checkstring(L, 2));
+    return 0;
+}
+
+/* ---- preparing ---- */
+
+static const char *started_with(const char *field)
+{
+    return json_string_value(json_object_get(run.start, field));
+}
+
+/* What the run was started with holds again, unless it is given anew. */
+static bool reopen(rh_error *error)
+{
+    run.id = rh_strdup(run.request.run);
+    run.run_dir = rh_state_run_dir(run.request.state, run.id);
+    run.host.journal = rh_journal_open(run.run_dir, error);
+    if (!run.host.journal)
+        return false;
+    rh_event event;
+    if (!rh_journal_recall(run.host.journal, "run.start", "", &event))
+        return rh_fail(error, "journal", "run %s was interrupted before it began: start it anew",
+                       run.id);
+    run.start = json_loads(event.payload, 0, NULL);
+    if (!run.start)
+        return rh_fail(error, "journal", "run %s: its first event cannot be read", run.id);
+    const char **fields[] = {&run.request.playbook,   &run.request.environment, &run.request.at,
+                             &run.request.env_file,   &run.request.roles_file,  &run.request.emergency};
+    static const char *const names[] = {"playbook", "environment", "at",
+                                        "env_file", "roles_file",  "emergency"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!*fields[i])
+            *fields[i] = started_with(names[i]);
+    const char *start_dir = started_with("start_dir");
+    if (start_dir && chdir(start_dir) != 0)
+        return rh_fail(error, "journal", "run %s started in %s, which is not there any more",
+                       run.id, start_dir);
+    run.host.id = run.id;
+    run.host.run_dir = run.run_dir;
+    run.host.resumed = true;
+    return true;
+}
+
+/* The exit code of a run that has come to its end already, or -1. */
+static int ended_with(void)
+{
+    rh_event event;
+    if (!run.host.resumed || !rh_journal_recall(run.host.journal, "run.end", "", &event))
+        return -1;
+    json_t *end = json_loads(event.payload, 0, NULL);
+    json_t *code = json_object_get(end, "exit");
+    bool again = same(run.request.intent, "rollback") &&
+                 same(json_string_value(json_object_get(end, "status")), "succeeded");
+    int exit_code = again ? -1 : json_is_integer(code) ? (int)json_integer_value(code) : EXIT_BROKEN;
+    json_decref(end);
+    if (exit_code >= 0)
+        rh_event_emit(&event);
+    return exit_code;
+}
+
+/* Secrets must not reach a core file. */
+static void forbid_cores(void)
+{
+    struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+    prctl(PR_SET_DUMPABLE, 0);
+}
+
+static bool prepare(rh_error *error)
+{
+    run.host.request = &run.request;
+    bool plan = same(run.request.intent, "plan");
+    run.host.mode = plan ? "plan" : "run";
+    if (run.request.run && !reopen(error))
+        return false;
+    if (run.request.playbook && !run.request.run && access(run.request.playbook, R_OK) != 0)
+        return rh_fail(error, "usage", "there is no playbook %s that can be read", run.request.playbook);
+    char cwd[PATH_MAX];
+    run.start_dir = rh_strdup(getcwd(cwd, sizeof cwd) ? cwd : "/");
+    run.host.start_dir = run.start_dir;
+    run.host.variables = rh_variables_open(run.request.env_file, error);
+    run.host.sources = rh_sources_new(run.start_dir);
+    if (!run.host.variables)
+        return false;
+    if (run.host.resumed &&
+        !rh_sources_attach(run.host.sources, run.run_dir, run.host.journal, error))
+        return false;
+    if (!plan) {
+        forbid_cores();
+        run.host.has_key = rh_state_key(run.request.state, run.host.key, error);
+        return run.host.has_key;
+    }
+    return true;
+}
+
+/* ---- Lua ---- */
+
+static int open_lua(lua_State *L)
+{
+    rh_host_open(L, &run.host);
+    static const luaL_Reg calls[] = {{"begin", l_begin}, {"failed", l_failed}, {NULL, NULL}};
+    luaL_setfuncs(L, calls, 0);
+    rh_lang_open(L);
+    rh_lang_require(L, "main");
+    lua_getfield(L, -1, "run");
+    run.task = rh_task_spawn(L);
+    return 0;
+}
+
+static int play(rh_error *error)
+{
+    lua_State *L = run.L = rh_luaenv_new(RH_LUA_MEMORY, RH_LUA_CPU_MS);
+    lua_pushcfunction(L, open_lua);
+    if (lua_pcall(L, 0, 0, 0) != LUA_OK) {
+        rh_error_from_lua(L, -1, error);
+        return EXIT_BROKEN;
+    }
+    rh_task_watch(run.task, &run.finished);
+    bool done = rh_loop_run(&run.finished);
+    const char *journal = run.host.journal ? rh_journal_failure(run.host.journal) : NULL;
+    if (journal) {
+        rh_fail(error, "journal", "%s", journal);
+        return EXIT_BROKEN;
+    }
+    if (!done) {
+        rh_fail(error, "internal", "every task waits and nothing is left to wait for");
+        return EXIT_BROKEN;
+    }
+    int top = lua_gettop(L);
+    rh_task_take(run.task, L);
+    run.task = NULL;
+    if (lua_toboolean(L, top + 1))
+        return (int)lua_tointeger(L, top + 2);
+    rh_error_from_lua(L, top + 2, error);
+    return EXIT_BROKEN;
+}
+
+/* ---- the end ---- */
+
+static void leave(int exit_code)
+{
+    /* A run that is over ends its services; one that will be resumed leaves its commands running. */
+    bool over = exit_code <= 4 && exit_code != EXIT_USAGE;
+    if (run.guarded)
+        rh_guardian_leave(over);
+    rh_inbox *inbox = run.host.inbox;
+    if (run.L)
+        rh_luaenv_close(run.L);
+    rh_inbox_close(inbox);
+    rh_sources_free(run.host.sources);
+    rh_variables_close(run.host.variables);
+    rh_journal_close(run.host.journal);
+    rh_lock_release(run.lock);
+    json_decref(run.start);
+    free(run.id);
+    free(run.run_dir);
+    free(run.start_dir);
+    free(run.name);
+    free(run.environment);
+    free(run.set);
+}
+
+int rh_run_execute(const rh_run_request *request, rh_error *error)
+{
+    run.request = *request;
+    int exit_code = EXIT_USAGE;
+    if (!prepare(error)) {
+        if (error->code && same(error->code, "locked"))
+            exit_code = EXIT_LOCKED;
+        else if (error->code && (same(error->code, "journal") || same(error->code, "state")))
+            exit_code = EXIT_BROKEN;
+    } else {
+        exit_code = ended_with();
+        if (exit_code < 0)
+            exit_code = play(error);
+    }
+    rh_error_move(error, &run.failure);
+    rh_error_clear(&run.failure);
+    leave(exit_code);
+    return exit_code;
+}
+
+void rh_run_interrupt(int level)
+{
+    if (!run.task || rh_task_finished(run.task))
+        return;
+    rh_error error = {0};
+    rh_fail(&error, "paused", level > 1 ? "interrupted: the effect in flight was cancelled"
+                                        : "interrupted: the effect in flight was finished");
+    rh_error_push(run.L, &error);
+    lua_pushboolean(run.L, 1);
+    lua_setfield(run.L, -2, "control");
+    rh_task_cancel(run.task, run.L, level > 1);
+}
