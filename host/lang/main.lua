@@ -7,6 +7,14 @@ require "lang.rt"
 require "lang.step"
 require "lang.stage"
 require "lang.ask"
+require "lang.header"
+require "lang.variables"
+require "lang.gate"
+require "lang.soak"
+require "lang.wait"
+require "lang.tell"
+require "lang.approve"
+require "lang.confirm"
 
 local main = {}
 
