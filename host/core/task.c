@@ -407,10 +407,11 @@ static int l_join(lua_State *L)
 
 static int l_cancel(lua_State *L)
 {
-    rh_task *task = check_task(L, 1);
+    handle *held = luaL_checkudata(L, 1, TASK);
     bool now = lua_toboolean(L, 3);
     lua_pushvalue(L, 2);
-    rh_task_cancel(task, L, now);
+    if (held->task) /* joined already: there is nothing to cancel */
+        rh_task_cancel(held->task, L, now);
     return 0;
 }
 
@@ -457,6 +458,18 @@ static int l_locals(lua_State *L)
     return 1;
 }
 
+/* The task that C spawned: its handle is for cancelling; C takes it. */
+static int l_root(lua_State *L)
+{
+    rh_task *task = rh_task_current(L);
+    while (task && task->parent)
+        task = task->parent;
+    handle *held = lua_newuserdatauv(L, sizeof *held, 0);
+    held->task = task;
+    luaL_setmetatable(L, TASK);
+    return 1;
+}
+
 static int l_in_task(lua_State *L)
 {
     lua_pushboolean(L, rh_task_current(L) != NULL);
@@ -475,6 +488,7 @@ int rh_task_open(lua_State *L)
                                          {"cancel", l_cancel}, {"cancelled", l_cancelled},
                                          {"clear", l_clear},   {"deadline", l_deadline},
                                          {"locals", l_locals}, {"in_task", l_in_task},
+                                         {"root", l_root},
                                          {"sleep", rh_sleep},  {"sleep_until", rh_sleep_until},
                                          {NULL, NULL}};
     luaL_newlib(L, functions);

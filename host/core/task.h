@@ -41,7 +41,7 @@ int rh_task_take(rh_task *task, lua_State *L);
 void rh_task_cancel(rh_task *task, lua_State *L, bool now);
 
 /* Pushes the Lua side, a table: spawn(fn) → task; join(task) → ok, values… (awaits); cancel(task, err,
- * now); current() → task; cancelled() → err or nil (a cancellation that waits to be raised); clear() drops it;
+ * now); root() → the task that C spawned; cancelled() → err or nil (a cancellation that waits to be raised); clear() drops it;
  * deadline([monotonic ms | false]) → old one or nil; sleep(ms); sleep_until(wall ms); locals() → a table
  * of the task's own, whose __index is that of the task that spawned it. Waits raise "cancelled" errors as
  * given to cancel, "deadline" when the task's deadline is reached, "timeout" when the wait's own is. */

@@ -32,6 +32,8 @@ for name, list in pairs(hooks) do
         list[#list + 1] = fn
     end
 end
+engine.words.expect = require("lang.expect").new
+
 engine.words.on = setmetatable(on, { __index = function(_, key)
     local hint = host.suggest(tostring(key), { "rolled_back", "succeeded", "failed", "finished" })
     engine.fail("usage", string.format("there is no on.%s%s", tostring(key), hint and ": " .. hint or ""))
@@ -307,7 +309,7 @@ end
 
 --- Task 0. Returns the exit code.
 function main.run()
-    main.task = host.task.current()
+    main.task = host.task.root()
     prepare()
     environment.build()
     local result = table.pack(pcall(environment.play, host.run.playbook))
