@@ -24,7 +24,7 @@ enum { LUSTRE = 0x0bd00bd0, GFS2 = 0x01161970, GPFS = 0x47504653 };
 
 const char *rh_state_unfit(long magic, const char *type)
 {
-    switch ((unsigned long)magic) {
+    switch ((uint32_t)magic) {
     case NFS_SUPER_MAGIC:
         return "NFS";
     case SMB_SUPER_MAGIC:
