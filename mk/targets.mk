@@ -56,7 +56,8 @@ VALGRIND = valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-l
 valgrind:
 	@vendor/install build run test tools
 	@$(MAKE) --no-print-directory units
-	@ROLLOUTHOST_BUILD=$(BUILD) spec/run --jobs $(JOBS) --timeout $(TIMEOUT) --wrap '$(VALGRIND)' $(UNITS)
+	@SPEC_SLOW=1 ROLLOUTHOST_BUILD=$(BUILD) spec/run --jobs $(JOBS) --timeout $(TIMEOUT) \
+	    --wrap '$(VALGRIND)' $(UNITS)
 
 COVER = BUILD=build-cover OPT="-O0 --coverage" SANITIZE=--coverage
 cover:

@@ -425,8 +425,8 @@ static void ten_thousand_steps_are_recalled_quickly(void **state)
     int64_t took = rh_mono_us() - start;
     print_message("40,000 events verified, loaded, 10,000 recalled: %.1f ms\n",
                   (double)took / 1000);
-    assert_true(took <
-                2000000); /* an order above what it takes: for sanitizers and busy machines */
+    if (getenv("SPEC_SLOW") == NULL) /* valgrind takes fifty times as long */
+        assert_true(took < 2000000); /* an order above what it takes: for busy machines */
     rh_journal_close(journal);
 }
 

@@ -53,7 +53,7 @@ static void waits_in_turn(void **state)
 {
     (void)state;
     CHECK("local t = {} "
-          "local a = task.spawn(function() task.sleep(20) t[#t + 1] = 'a' return 1, 2 end) "
+          "local a = task.spawn(function() task.sleep(300) t[#t + 1] = 'a' return 1, 2 end) "
           "local b = task.spawn(function() task.sleep(5) t[#t + 1] = 'b' end) "
           "local ok, one, two = task.join(a) task.join(b) "
           "return table.concat(t) .. one .. two",
