@@ -19,7 +19,7 @@
 
 typedef struct rh_journal rh_journal;
 
-/* The journal of a new run, in its folder. Nothing is on disk before the first commit. */
+/* The journal of a new run, in its folder. Nothing is durable before the first commit. */
 rh_journal *rh_journal_create(const char *run_dir, const char *run, rh_error *error);
 /* For the process that carries on with the run: "locked" while another one does. Verifies the whole chain
  * and names the first event that does not fit. Begins a new epoch. */

@@ -22,7 +22,6 @@ struct sqlite {
     sqlite3_stmt *insert;
     char *path;
     int wal_pages;
-    bool creating; /* the transaction that creates the tables is open: the first append ends it */
 };
 
 static bool failed(struct sqlite *s, rh_error *error, const char *what)
@@ -95,27 +94,33 @@ static bool prepare_writing(struct sqlite *s, rh_error *error)
     if (!demand(s, "PRAGMA journal_mode=WAL", "PRAGMA journal_mode", "wal", error) ||
         !demand(s, "PRAGMA synchronous=FULL", "PRAGMA synchronous", "2", error))
         return false;
-    sqlite3_wal_hook(s->db, note_wal,
-                     s); /* also ends SQLite's own checkpoints, which come in mid-run */
+    sqlite3_wal_hook(s->db, note_wal, s); /* ends SQLite's own checkpoints, which come in mid-run */
     return true;
 }
 
+/* Nothing is promised before the first append, whose sync covers all of the write-ahead log: of what goes
+ * before it only the database file itself needs a sync of its own. That saves four, a millisecond of a start. */
 static bool create(struct sqlite *s, const char *run, rh_error *error)
 {
-    static const char schema[] =
+    char *sql = sqlite3_mprintf(
+        "PRAGMA synchronous=OFF; PRAGMA journal_mode=MEMORY; PRAGMA journal_mode=WAL;"
+        "BEGIN;"
         "CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
         "CREATE TABLE event(seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, time INTEGER NOT NULL,"
-        " type TEXT NOT NULL, key TEXT NOT NULL, payload TEXT NOT NULL, hash BLOB NOT NULL);";
-    if (!prepare_writing(s, error) || !run_sql(s, "BEGIN IMMEDIATE", error))
-        return false;
-    s->creating = true;
-    char *stamp = sqlite3_mprintf("%s PRAGMA application_id=%d; PRAGMA user_version=%d;"
-                                  "INSERT INTO meta VALUES('host', %Q), ('run', %Q)",
-                                  schema, APPLICATION, SCHEMA, RH_HOST_VERSION, run);
-    bool ok = run_sql(s, stamp, error);
-    sqlite3_free(stamp);
+        " type TEXT NOT NULL, key TEXT NOT NULL, payload TEXT NOT NULL, hash BLOB NOT NULL);"
+        "PRAGMA application_id=%d; PRAGMA user_version=%d;"
+        "INSERT INTO meta VALUES('host', %Q), ('run', %Q);"
+        "COMMIT",
+        APPLICATION, SCHEMA, RH_HOST_VERSION, run);
+    bool ok = run_sql(s, sql, error);
+    sqlite3_free(sql);
     s->base.run = rh_strdup(run);
-    return ok;
+    sqlite3_file *file = NULL;
+    /* Through SQLite: closing a descriptor of our own would drop the locks of its. */
+    sqlite3_file_control(s->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    if (ok && file->pMethods->xSync(file, SQLITE_SYNC_NORMAL) != SQLITE_OK)
+        ok = failed(s, error, "create");
+    return ok && prepare_writing(s, error);
 }
 
 static bool recognise(struct sqlite *s, rh_error *error)
@@ -216,7 +221,7 @@ static bool sqlite_append(rh_store *store, bool (*next)(void *data, rh_store_row
                           rh_error *error)
 {
     struct sqlite *s = (struct sqlite *)store;
-    if (!s->creating && !run_sql(s, "BEGIN IMMEDIATE", error))
+    if (!run_sql(s, "BEGIN IMMEDIATE", error))
         return false;
     if (!s->insert && sqlite3_prepare_v3(s->db, "INSERT INTO event VALUES(?,?,?,?,?,?,?)", -1,
                                          SQLITE_PREPARE_PERSISTENT, &s->insert, NULL) != SQLITE_OK)
@@ -227,7 +232,6 @@ static bool sqlite_append(rh_store *store, bool (*next)(void *data, rh_store_row
             return failed(s, error, "write");
     if (sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
         return failed(s, error, "write");
-    s->creating = false;
     if (s->wal_pages >= CHECKPOINT_PAGES &&
         sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) != SQLITE_OK)
         return failed(s, error, "checkpoint");
