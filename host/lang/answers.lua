@@ -23,13 +23,13 @@ end
 
 -- Which question a message answers: the request, or nil and why none.
 local function addressee(message)
-    local name = (message.data or {}).name
+    local name, key = (message.data or {}).name, (message.data or {}).key
     local found, names = {}, {}
     for _, request in pairs(pending) do
         if LISTENS[request.kind][message.kind] then
             names[#names + 1] = ("%q"):format(request.name)
-            if not name or name == request.name or name == request.key
-                or name:lower() == request.name:lower() then
+            if key == request.key or not key and (not name or name == request.key
+                or tostring(name):lower() == request.name:lower()) then
                 found[#found + 1] = request
             end
         end

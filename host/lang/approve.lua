@@ -16,14 +16,13 @@ local SPEC = {
     evidence = "any", help = "string", body = false,
 }
 
--- What an approval is bound to, as one digest.
-local function digest_of(key, evidence, before)
+-- What an approval is bound to, as one digest; of the sources those that were stored before the event `before`.
+local function bound_to(place, name, evidence, before)
     local sources = {}
     for _, event in ipairs(host.history("source")) do
-        if event.seq < before then sources[#sources + 1] = event.payload.sha256 end
+        if not before or event.seq < before then sources[#sources + 1] = event.payload.sha256 end
     end
-    return host.sha256(host.json.encode { run = host.run.id, key = key, sources = sources,
-        evidence = host.json.encode { evidence } })
+    return host.digest { run = host.run.id, place = place, name = name, sources = sources, evidence = evidence }
 end
 
 local function wanted_roles(opts, where)
@@ -68,7 +67,7 @@ local function question(scope, asked)
         name = scope.name, evidence = asked.evidence }
 end
 
-local function wait_for(scope, asked, digest)
+local function wait_for(scope, asked)
     local who = #asked.roles > 0 and ("%s (%s)"):format(table.concat(asked.roles, " or "),
         table.concat(asked.users, ", ")) or "anybody with access to this run"
     local me = host.run.operator
@@ -80,22 +79,22 @@ local function wait_for(scope, asked, digest)
         parse = function(line)
             local word, rest = answers.split(line)
             if word == "yes" or word == "y" or word == "approve" then
-                return "approve", { name = scope.key, comment = rest }
+                return "approve", { key = scope.key, comment = rest }
             elseif (word == "no" or word == "n" or word == "reject") and rest then
-                return "reject", { name = scope.key, reason = rest }
+                return "reject", { key = scope.key, reason = rest }
             end
             return nil, "type yes, or no and the reason"
         end,
         take = function(message)
             local data = message.data or {}
             local why = objection(message.by, asked)
-            if not why and data.digest and data.digest ~= digest then
+            if not why and data.bound and data.bound ~= asked.bound then
                 why = "it was given for other evidence or sources"
             elseif not why and message.kind == "reject" and not data.reason then
                 why = "a rejection needs a reason"
             end
             if why then return answers.ignore(message, scope.key, why) end
-            engine.record("approve.answer", scope.key, { name = name, by = message.by, digest = digest,
+            engine.record("approve.answer", scope.key, { name = name, by = message.by, bound = asked.bound,
                 verdict = message.kind == "approve" and "approved" or "rejected",
                 comment = data.comment, reason = data.reason })
             return { by = message.by.name, verdict = message.kind, comment = data.comment, reason = data.reason }
@@ -104,12 +103,11 @@ local function wait_for(scope, asked, digest)
 end
 
 local function run(scope, timeout, on_timeout)
-    local asked, seq, begun_at = host.recall("approve.begin", scope.key)
-    local digest = digest_of(scope.key, asked.evidence, seq)
+    local asked, _, begun_at = host.recall("approve.begin", scope.key)
     asked.at = begun_at
     asked["until"] = timeout and asked.at + timeout
     local left = timeout and math.max(1, asked["until"] - host.now())
-    local ok, answer = pcall(engine.deadline, left, "approval", wait_for, scope, asked, digest)
+    local ok, answer = pcall(engine.deadline, left, "approval", wait_for, scope, asked)
     if not ok then
         if type(answer) == "table" and answer.code == "timeout" then
             scope.opts.on_failure = on_timeout
@@ -120,7 +118,7 @@ local function run(scope, timeout, on_timeout)
     elseif answer.verdict == "reject" then
         engine.raise("approval", ("rejected by %s: %s"):format(answer.by, answer.reason))
     end
-    return { by = answer.by, comment = answer.comment, at = host.now(), digest = digest }
+    return { by = answer.by, comment = answer.comment, at = host.now(), bound = asked.bound }
 end
 
 function approve.approve(name, given)
@@ -128,17 +126,21 @@ function approve.approve(name, given)
     local where = ("approve %q"):format(name)
     local list = wanted_roles(opts, where)
     local users
-    if #list > 0 and engine.mode() ~= "plan" then users = roles.holders(header.roles, list, where) end
+    if #list > 0 and engine.mode() ~= "plan" and not engine.skip_reason(opts) then
+        users = roles.holders(header.roles, list, where)
+    end
     local evidence = host.keep(opts.evidence)
     return engine.unit {
         kind = "approve", name = name, own_timeout = true,
         opts = { when = opts.when, only = opts.only, key = opts.key, on_failure = opts.on_failure },
         facts = { roles = host.json.array(list), users = users and host.json.array(users), evidence = evidence,
+            bound = bound_to(engine.scope().key, name, evidence),
             not_operator = opts.not_operator, help = opts.help, timeout = opts.timeout },
         run = function(scope) return run(scope, opts.timeout, opts.on_timeout) end,
         replay = function(ended, scope)
             local _, seq = host.recall("approve.begin", scope.key)
-            return ended.value ~= nil and ended.value.digest ~= digest_of(scope.key, evidence, seq)
+            return ended.value ~= nil
+                and ended.value.bound ~= bound_to(scope.parent.key, name, evidence, seq)
         end,
     }
 end

@@ -34,7 +34,8 @@ local function expectations(where, name, first, ...)
         local evidence = ...
         return { expect.expectation {
             name = name, verdict = first and "pass" or "fail", measured = evidence,
-            text = evidence ~= nil and ("%s: %s"):format(name, expect.show(evidence))
+            text = evidence ~= nil and ("%s: %s"):format(name, type(evidence) == "string" and evidence
+                or expect.show(evidence))
                 or ("%s is %s"):format(name, first),
         } }
     elseif type(first) == "table" then

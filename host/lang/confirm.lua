@@ -23,11 +23,11 @@ local function objection(asked, by, data)
         for _, user in ipairs(asked.users) do holds = holds or user == by.name end
         if not holds then return ("%s has not the role %s"):format(by.name, asked.role) end
     end
-    if data.verdict ~= "pass" and data.verdict ~= "fail" and data.verdict ~= "na" then
+    if data.answer ~= "pass" and data.answer ~= "fail" and data.answer ~= "na" then
         return "it is neither pass nor fail nor na"
-    elseif data.verdict ~= "pass" and (data.reason or "") == "" then
-        return data.verdict .. " needs a reason"
-    elseif data.verdict == "na" and asked.required then
+    elseif data.answer ~= "pass" and (data.reason or "") == "" then
+        return data.answer .. " needs a reason"
+    elseif data.answer == "na" and asked.required then
         return "it is required, so it cannot be not applicable"
     end
 end
@@ -44,11 +44,7 @@ local function ask_all(scope, asked, items)
     local single = scope.kind == "confirm"
 
     local function find_item(name)
-        if single then return items[1] end
-        if name == nil then
-            if #open == 1 then return open[1] end
-            return nil, "it must say which item: --item \"" .. open[1] .. "\""
-        end
+        if single or name == nil then return open[1] end
         local by_number = items[math.tointeger(tonumber(name))]
         for _, item in ipairs(items) do
             if item == name or item:lower() == tostring(name):lower() then return item end
@@ -88,8 +84,8 @@ local function ask_all(scope, asked, items)
             end,
             parse = function(line)
                 local word, rest = answers.split(line)
-                local data = { name = scope.key, item = open[1], verdict = VERDICTS[word], reason = rest }
-                local why = not data.verdict and "type pass, fail and why, or na and why"
+                local data = { key = scope.key, item = open[1], answer = VERDICTS[word], reason = rest }
+                local why = not data.answer and "type pass, fail and why, or na and why"
                     or objection(asked, { name = host.run.operator }, data)
                 if why then return nil, why end
                 return "confirm", data
@@ -100,7 +96,7 @@ local function ask_all(scope, asked, items)
                 why = why or objection(asked, message.by, data)
                 if not why and answered[item] then why = ("%q is answered already"):format(item) end
                 if why then return answers.ignore(message, scope.key, why) end
-                answered[item] = { name = scope.name, item = item, verdict = data.verdict, reason = data.reason,
+                answered[item] = { name = scope.name, item = item, verdict = data.answer, reason = data.reason,
                     by = message.by }
                 engine.record("confirm.answer", scope.key, answered[item])
                 return true
@@ -133,7 +129,7 @@ end
 local function unit(kind, name, items, given)
     local opts = options.verb(kind, name, given, nil, SPEC)
     local users
-    if opts.role and engine.mode() ~= "plan" then
+    if opts.role and engine.mode() ~= "plan" and not engine.skip_reason(opts) then
         users = roles.holders(header.roles, { opts.role }, ("%s %q"):format(kind, name))
     end
     return engine.unit {

@@ -15,6 +15,7 @@ require "lang.wait"
 require "lang.tell"
 require "lang.approve"
 require "lang.confirm"
+local plan = require "lang.plan"
 
 local main = {}
 
@@ -321,7 +322,7 @@ function main.run()
             host.failed("usage", tostring(engine.as_error(result[2])), "usage")
             return EXIT.usage
         end
-        return 0
+        return plan.problems > 0 and EXIT.usage or 0
     end
     local ok, code = pcall(function()
         if result[1] then
