@@ -45,8 +45,7 @@ static bool looks_like_path(const char *word)
 static int unknown_command(const char *word)
 {
     if (looks_like_path(word))
-        return rh_complainf(RH_EXIT_USAGE,
-                            "%s: no such playbook. Check the path, relative to this folder", word);
+        return rh_cli_no_playbook(word);
     const char *names[64];
     size_t count = 0;
     for (const rh_command_def *const *command = rh_commands_table; *command && count < 63;

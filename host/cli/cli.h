@@ -75,6 +75,9 @@ int rh_complain(int code, rh_error *error);
 /* The same from a format. */
 int rh_complainf(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Says that there is no playbook of that path, with the nearest one beside it; returns the exit code. */
+int rh_cli_no_playbook(const char *path);
+
 /* Help on stdout: the overview, or one command's. */
 void rh_help_overview(void);
 void rh_help_command(const rh_command_def *command);

@@ -121,6 +121,15 @@ static const char *started_with(const char *field)
     return json_string_value(json_object_get(run.start, field));
 }
 
+/* Who shows the run sees what came before. */
+static void show_history(void)
+{
+    rh_event event;
+    for (int64_t seq = 1; seq <= rh_journal_last(run.host.journal); seq++)
+        if (rh_journal_at(run.host.journal, seq, &event))
+            rh_event_emit(&event);
+}
+
 /* What the run was started with holds again, unless it is given anew. */
 static bool reopen(rh_error *error)
 {
@@ -150,6 +159,7 @@ static bool reopen(rh_error *error)
     run.host.id = run.id;
     run.host.run_dir = run.run_dir;
     run.host.resumed = true;
+    show_history();
     return true;
 }
 
@@ -165,6 +175,7 @@ static int ended_with(void)
                  same(json_string_value(json_object_get(end, "status")), "succeeded");
     int exit_code = again ? -1 : json_is_integer(code) ? (int)json_integer_value(code) : EXIT_BROKEN;
     json_decref(end);
+    event.replayed = false; /* it is what this process has to tell */
     if (exit_code >= 0)
         rh_event_emit(&event);
     return exit_code;

@@ -78,7 +78,9 @@ static void add_error(const rh_pen *pen, const rh_node *node, int indent)
                 node->error, ERROR_ROWS);
     if (node->line)
         rh_pen_row(pen, indent, RH_DIM, node->line);
-    rh_checklist_tail(pen, voice, indent, RH_TAIL);
+    /* A message of several lines brings the output itself. */
+    if (!strchr(node->error, '\n'))
+        rh_checklist_tail(pen, voice, indent, RH_TAIL);
 }
 
 static void add_ended(const rh_checklist *list, const rh_node *node)
@@ -115,7 +117,7 @@ static void add_banner(const rh_pen *pen, rh_node *node, const json_t *payload)
     rh_buffer_adds(pen->out, "\n");
     rh_pen_row(pen, 0, RH_ALARM, bar.data);
     rh_buffer_free(&bar);
-    char *why = rh_payload_error(payload);
+    char *why = rh_payload_brief(payload);
     if (why)
         rh_pen_wrap(pen, 1, "", "", RH_BOLD, why, ERROR_ROWS);
     free(why);
@@ -187,7 +189,7 @@ static void add_summary(const rh_checklist *list)
 /* Why the attempt before this one failed. */
 static void add_attempt(const rh_pen *pen, const rh_node *node, const json_t *payload)
 {
-    char *why = rh_payload_error(payload);
+    char *why = rh_payload_brief(payload);
     if (!why)
         return;
     rh_buffer name = {0};

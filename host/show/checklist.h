@@ -16,9 +16,11 @@ typedef struct rh_checklist {
 void rh_checklist_change(const rh_checklist *list, const rh_change *change, const rh_event *event);
 /* A question, without its prompt. */
 void rh_checklist_question(const rh_checklist *list, const rh_node *node, const json_t *payload);
-/* Whatever is open now: what runs, with its wheel at `spin` and its last lines of output, what is waited
- * for. Returns true if some of it goes on by itself, so that its clock should tick. */
+/* Whatever is open now: what runs, with its wheel at `spin` and its last lines of output, what is waited for.
+ * Returns true if some of it goes on by itself, so that its clock should tick. */
 bool rh_checklist_open(const rh_pen *pen, const rh_node *root, unsigned spin);
+/* The same where no process works on it: nothing turns. */
+void rh_checklist_left(const rh_pen *pen, const rh_node *root);
 
 /* The name, with the scopes that have no heading of their own before it: "web › deploy". */
 void rh_checklist_name(rh_buffer *out, const rh_node *node);

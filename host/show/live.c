@@ -142,3 +142,24 @@ bool rh_checklist_open(const rh_pen *pen, const rh_node *root, unsigned spin)
         add_waiting(pen, root);
     return add_open(pen, root, spin, count_leaves(root) > CROWD ? 1 : TAIL_ROWS);
 }
+
+void rh_checklist_left(const rh_pen *pen, const rh_node *root)
+{
+    for (const rh_node *child = root->first; child; child = child->next) {
+        if (!rh_node_is_open(child))
+            continue;
+        rh_checklist_left(pen, child);
+        if (is_frame(child))
+            continue;
+        rh_buffer name = {0};
+        rh_checklist_name(&name, child);
+        rh_line line = rh_pen_look(RH_NODE_RUNNING);
+        line.indent = rh_checklist_indent(child);
+        line.mark = "○";
+        line.mark_ink = RH_YELLOW;
+        line.name = name.data;
+        line.note = "not finished";
+        rh_pen_line(pen, &line);
+        rh_buffer_free(&name);
+    }
+}

@@ -285,8 +285,14 @@ static void set_waiting(rh_node *node, const json_t *payload)
 {
     char *what = rh_payload_shown(payload, "for");
     node->status = what ? RH_NODE_WAITING : RH_NODE_RUNNING;
+    char *command = rh_payload_shown(payload, "command");
+    char *inside = what && !command ? strstr(what, ": rollouthost ") : NULL;
+    if (inside) { /* what to type gets a line of its own */
+        command = rh_strdup(inside + 2);
+        *inside = '\0';
+    }
     set(&node->waiting_for, what);
-    set(&node->command, rh_payload_shown(payload, "command"));
+    set(&node->command, command);
     node->until_us = rh_payload_time(payload, "until");
 }
 
@@ -357,6 +363,8 @@ static void start_run(rh_model *model, const rh_event *event, const json_t *payl
         json_decref(model->inputs);
         model->inputs = json_incref(inputs);
     }
+    if (rh_payload_flag(payload, "protected"))
+        model->is_protected = true;
     if (!model->begun_us)
         model->begun_us = event->time_us;
 }
@@ -434,6 +442,14 @@ static void arm_undo(rh_model *model, const rh_node *node)
     free(key);
 }
 
+/* What a command prints is told under its effect's id. */
+static void note_id(rh_model *model, rh_node *node, const json_t *payload)
+{
+    const char *id = rh_payload_text(payload, "id");
+    if (id)
+        json_object_set_new(model->nodes, id, json_integer((json_int_t)(intptr_t)node));
+}
+
 static rh_change apply(rh_model *model, const rh_event *event, json_t *payload)
 {
     const char *key = event->key;
@@ -442,6 +458,8 @@ static rh_change apply(rh_model *model, const rh_event *event, json_t *payload)
     const bool is_effect = strncmp(event->type, "effect.", 7) == 0;
     if (!(is_effect && model->keep)) {
         rh_node *node = nearest(model, key, true);
+        if (strcmp(event->type, "effect.begin") == 0)
+            note_id(model, node, payload);
         if (apply_update(node, event, payload))
             return (rh_change){RH_CHANGE_UPDATED, node, payload};
     }

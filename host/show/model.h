@@ -53,7 +53,8 @@ typedef struct rh_model {
     char *error;
     int64_t exit_code; /* -1: none */
     int64_t begun_us, left_us;
-    bool ended; /* by run.end: for good */
+    bool ended;        /* by run.end: for good */
+    bool is_protected; /* the environment */
     bool rolling_back, rolled_back;
     int turns;     /* processes that worked on it */
     json_t *armed; /* key → name of compensations that are registered and neither run nor dropped */

@@ -84,10 +84,23 @@ char *rh_payload_error(const json_t *payload)
     const json_t *error = json_object_get(payload, "error");
     if (!error)
         error = json_object_get(payload, "cause");
-    if (json_is_object(error) && json_object_get(error, "message"))
-        return rh_payload_shown(error, "message");
-    char *text = rh_payload_shown(payload, "error");
-    return text ? text : rh_payload_shown(payload, "reason");
+    if (json_is_object(error))
+        error = json_object_get(error, "message");
+    if (!error)
+        error = json_object_get(payload, "reason");
+    if (!json_is_string(error))
+        return NULL;
+    rh_buffer text = {0};
+    rh_text_clean_lines(&text, json_string_value(error), json_string_length(error));
+    return text.size ? rh_buffer_take(&text) : NULL;
+}
+
+char *rh_payload_brief(const json_t *payload)
+{
+    char *text = rh_payload_error(payload);
+    char *first = text ? rh_text_first_line(text) : NULL;
+    free(text);
+    return first;
 }
 
 char *rh_payload_who(const json_t *payload)

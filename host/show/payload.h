@@ -17,8 +17,10 @@ bool rh_payload_flag(const json_t *payload, const char *field);
 void rh_payload_show(rh_buffer *out, const json_t *value);
 char *rh_payload_shown(const json_t *payload,
                        const char *field); /* the same of a field; NULL if absent; free() */
-/* The message of `error` or `cause` (text or { message }), else `reason`; cleaned, free() it; NULL without one. */
+/* The message of `error` or `cause` (text or { message }), else `reason`: clean lines; free() it; NULL
+ * without one. */
 char *rh_payload_error(const json_t *payload);
+char *rh_payload_brief(const json_t *payload); /* its first line */
 char *rh_payload_who(
     const json_t *payload); /* of `by`: a name, or { name, uid }; free() it; NULL without one */
 /* A time in ms since 1970, as µs; 0 if absent. */

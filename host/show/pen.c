@@ -80,20 +80,25 @@ void rh_pen_wrap(const rh_pen *pen, int indent, const char *first, const char *g
     if (width < 10)
         width = 10;
     for (int row = 0; *text && row < rows; row++) {
-        size_t size = rh_text_wrap(text, width);
+        char *line = rh_strndup(text, strcspn(text, "\n"));
+        const size_t size = rh_text_wrap(line, width);
         rh_buffer piece = {0};
         if (row == rows - 1)
-            rh_text_fit(&piece, text, width);
+            rh_text_fit(&piece, line, width);
         else
-            rh_buffer_add(&piece, text, size);
+            rh_buffer_add(&piece, line, size);
         rh_pen_spaces(pen, indent);
         rh_pen_paint(pen, row == 0 ? RH_PLAIN : RH_DIM, row == 0 ? first : gutter);
         rh_pen_paint(pen, ink, piece.data ? piece.data : "");
         rh_buffer_adds(pen->out, "\n");
         rh_buffer_free(&piece);
+        free(line);
         text += size;
-        while (*text == ' ')
+        if (*text == '\n')
             text++;
+        else
+            while (*text == ' ')
+                text++;
     }
 }
 

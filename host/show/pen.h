@@ -29,7 +29,7 @@ void rh_pen_paint(const rh_pen *pen, rh_ink ink, const char *text);
 void rh_pen_spaces(const rh_pen *pen, int count);
 /* "  ✔ name            note …            41.0s": the note gives way first, then the name. */
 void rh_pen_line(const rh_pen *pen, const rh_line *line);
-/* Wrapped text, `first` before its first row and `gutter` before the others; at most `rows` rows. */
+/* Wrapped text, its own line breaks kept, `first` before its first row and `gutter` before the others; at most `rows` rows. */
 void rh_pen_wrap(const rh_pen *pen, int indent, const char *first, const char *gutter, rh_ink ink,
                  const char *text, int rows);
 /* One row, cut to the width. */

@@ -63,22 +63,41 @@ static void print_output(rh_plain *plain, const rh_node *node, const json_t *pay
         flush_partial(plain, time_us);
 }
 
+/* Several lines as one. */
+static void add_flat(rh_buffer *out, const char *text)
+{
+    for (const char *end; (end = strchr(text, '\n')); text = end + 1 + strspn(end + 1, " ")) {
+        rh_buffer_add(out, text, (size_t)(end - text));
+        rh_buffer_adds(out, " | ");
+    }
+    rh_buffer_adds(out, text);
+}
+
 static void print_end(rh_view *view, const rh_node *node, int64_t time_us)
 {
     static const char *const words[] = {"BEGIN", "WAIT", "OK", "FAIL", "SKIP", "STOP", "DOUBT"};
+    /* The stage of what failed has nothing to add. */
+    char *brief = node->error && node->first ? rh_text_first_line(node->error) : NULL;
+    const char *why = brief ? brief : node->error ? node->error : node->note;
     rh_buffer text = {0};
-    rh_buffer_addf(&text, "%s %s ", node->kind, node->key);
-    if (node->status != RH_NODE_SKIPPED)
+    rh_buffer_adds(&text, node->kind);
+    if (*node->key)
+        rh_buffer_addf(&text, " %s", node->key);
+    if (node->status != RH_NODE_SKIPPED) {
+        rh_buffer_adds(&text, " ");
         rh_text_duration(&text, node->ms);
-    const char *why = node->error ? node->error : node->note;
-    if (why && *why)
-        rh_buffer_addf(&text, ": %s", why);
+    }
+    if (why && *why) {
+        rh_buffer_adds(&text, ": ");
+        add_flat(&text, why);
+    }
     if (node->error && node->line)
         rh_buffer_addf(&text, " (%s)", node->line);
     if (node->error && node->note)
         rh_buffer_addf(&text, " [%s]", node->note);
     print(view, time_us, words[node->status], text.data);
     rh_buffer_free(&text);
+    free(brief);
 }
 
 static void print_waiting(rh_view *view, const rh_node *node, int64_t time_us)
@@ -142,7 +161,7 @@ static void update(rh_plain *plain, const rh_change *change, const rh_event *eve
     else if (strcmp(event->type, "check") == 0 && node->note)
         print_take(view, event->time_us, "CHECK", rh_format("%s: %s", node->key, node->note));
     else if (strcmp(event->type, "attempt.begin") == 0 && node->attempt > 1) {
-        char *why = rh_payload_error(change->payload);
+        char *why = rh_payload_brief(change->payload);
         print_take(view, event->time_us, "TRY",
                    rh_format("%s: attempt %d%s%s", node->key, node->attempt, why ? " after: " : "",
                              why ? why : ""));
@@ -171,11 +190,11 @@ static void change(rh_view *view, const rh_change *change, const rh_event *event
     else if (change->kind == RH_CHANGE_ENDED)
         print_end(view, node, event->time_us);
     else if (rh_node_is(node, "rollback")) {
-        char *why = rh_payload_error(change->payload);
+        char *why = rh_payload_brief(change->payload);
         print_take(view, event->time_us, "UNDO",
                    rh_format("rolling back%s%s", why ? ": " : "", why ? why : ""));
         free(why);
-    } else
+    } else if (!rh_payload_flag(change->payload, "skipped"))
         print_take(view, event->time_us, "BEGIN", rh_format("%s %s", node->kind, node->key));
 }
 

@@ -23,6 +23,19 @@ bool rh_show_mode_parse(const char *name, rh_show_mode *mode)
     return true;
 }
 
+bool rh_show_format_parse(const char *name, rh_show_mode *mode)
+{
+    if (!name || strcmp(name, "text") == 0)
+        *mode = RH_SHOW_PLAN_TEXT;
+    else if (strcmp(name, "md") == 0)
+        *mode = RH_SHOW_PLAN_MARKDOWN;
+    else if (strcmp(name, "json") == 0)
+        *mode = RH_SHOW_PLAN_JSON;
+    else
+        return false;
+    return true;
+}
+
 static void on_change(void *data, const rh_change *change, const rh_event *event)
 {
     (void)data;
@@ -34,6 +47,8 @@ static void on_event(void *data, const rh_event *event)
     (void)data;
     if (!view || rh_sink_is_gone(view->sink))
         return;
+    if (event->replayed && !view->class->replays && strncmp(event->type, "run.", 4) != 0)
+        return;
     if (view->class->event)
         view->class->event(view, event);
     else
@@ -42,9 +57,26 @@ static void on_event(void *data, const rh_event *event)
 
 void rh_show_open(rh_show_mode mode)
 {
-    view = mode == RH_SHOW_TERMINAL ? rh_terminal_open()
-           : mode == RH_SHOW_JSON   ? rh_lines_open()
-                                    : rh_plain_open();
+    switch (mode) {
+    case RH_SHOW_TERMINAL:
+        view = rh_terminal_open();
+        break;
+    case RH_SHOW_PLAIN:
+        view = rh_plain_open();
+        break;
+    case RH_SHOW_JSON:
+        view = rh_lines_open();
+        break;
+    case RH_SHOW_PLAN_TEXT:
+        view = rh_planned_open(RH_PLAN_TEXT);
+        break;
+    case RH_SHOW_PLAN_MARKDOWN:
+        view = rh_planned_open(RH_PLAN_MARKDOWN);
+        break;
+    case RH_SHOW_PLAN_JSON:
+        view = rh_planned_open(RH_PLAN_JSON);
+        break;
+    }
     view->sink = rh_sink_open(STDOUT_FILENO);
     rh_model_init(&view->model, false);
     rh_event_subscribe(on_event, NULL);

@@ -4,10 +4,20 @@
 
 #include <stdbool.h>
 
-typedef enum { RH_SHOW_TERMINAL, RH_SHOW_PLAIN, RH_SHOW_JSON } rh_show_mode;
+typedef enum {
+    RH_SHOW_TERMINAL,
+    RH_SHOW_PLAIN,
+    RH_SHOW_JSON,
+    RH_SHOW_PLAN_TEXT,
+    RH_SHOW_PLAN_MARKDOWN,
+    RH_SHOW_PLAN_JSON
+} rh_show_mode;
 
 /* The mode that "auto", "plain" or "json" (NULL: auto) means for this standard output; false: no such mode. */
 bool rh_show_mode_parse(const char *name, rh_show_mode *mode);
+
+/* The same for a plan's format: "text" (NULL too), "md" or "json". */
+bool rh_show_format_parse(const char *name, rh_show_mode *mode);
 
 /* Subscribes to the event stream. One for the life of the process. */
 void rh_show_open(rh_show_mode mode);

@@ -57,7 +57,8 @@ static const rh_node *last_failed(const rh_node *node)
     const rh_node *found = NULL;
     for (const rh_node *child = node->first; child; child = child->next) {
         const rh_node *deeper = last_failed(child);
-        if (!deeper && child->status == RH_NODE_FAILED && child->error)
+        if (!deeper && child->status == RH_NODE_FAILED && child->error &&
+            !rh_node_is(child, "effect"))
             deeper = child;
         if (deeper)
             found = deeper;
@@ -152,9 +153,11 @@ static void say_next(const rh_model *model, line_fn fn, void *data)
 void rh_summary_each(const rh_model *model, line_fn fn, void *data)
 {
     const rh_node *culprit = rh_summary_culprit(model);
-    if (model->error)
-        fn(data, "why", model->error);
-    else if (culprit && model->exit_code != 0) {
+    if (model->error) {
+        char *first = rh_text_first_line(model->error);
+        fn(data, "why", first);
+        free(first);
+    } else if (culprit && model->exit_code != 0) {
         rh_buffer text = {0};
         rh_buffer_addf(&text, "%s \"%s\": %s", culprit->kind, culprit->name, culprit->error);
         say(fn, data, "why", &text);

@@ -19,7 +19,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-enum { FRAME_MS = 100, TICK_MS = 1000, LIVE_ROWS = 64 };
+enum { FRAME_MS = 100, TICK_MS = 1000, LIVE_ROWS = 64, REPLAYED_LINES = 200 };
 
 typedef struct rh_terminal {
     rh_view view;
@@ -35,6 +35,7 @@ typedef struct rh_terminal {
     int live_width[LIVE_ROWS], live_count; /* the block on the screen */
     int64_t drawn_us;
     unsigned spin;
+    int replayed; /* lines of an earlier process */
     char *notice;
 } rh_terminal;
 
@@ -155,7 +156,12 @@ static void ask(rh_terminal *terminal, const rh_change *change, const rh_event *
         terminal->asking = false;
         return;
     }
-    rh_checklist_question(&terminal->list, change->node, change->payload);
+    char *hint = rh_payload_shown(change->payload, "hint");
+    if (hint)
+        rh_pen_wrap(&terminal->list.pen, 3, "", "", RH_YELLOW, hint, 3);
+    else
+        rh_checklist_question(&terminal->list, change->node, change->payload);
+    free(hint);
     terminal->ended = true; /* no live block below the question */
     draw(terminal);
     terminal->ended = false;
@@ -177,7 +183,12 @@ static void on_change(rh_view *view, const rh_change *change, const rh_event *ev
             terminal->asking = false;
         if (change->kind == RH_CHANGE_RUN)
             terminal->ended = view->model.status != NULL;
-        rh_checklist_change(&terminal->list, change, event);
+        /* Of a long history the end is enough: `show` has it all. */
+        if (event->replayed && change->kind == RH_CHANGE_ENDED)
+            terminal->replayed++;
+        if (!event->replayed || terminal->replayed < REPLAYED_LINES ||
+            change->kind == RH_CHANGE_RUN)
+            rh_checklist_change(&terminal->list, change, event);
     }
     touch(terminal);
 }
@@ -213,7 +224,8 @@ static void on_close(rh_view *view)
 rh_view *rh_terminal_open(void)
 {
     static const rh_view_class class = {
-        .change = on_change, .notice = on_notice, .close = on_close};
+
+        .replays = true, .change = on_change, .notice = on_notice, .close = on_close};
     rh_terminal *terminal = rh_alloc(sizeof *terminal);
     terminal->view.class = &class;
     terminal->list = (rh_checklist){.pen = rh_pen_for(STDOUT_FILENO, &terminal->history),

@@ -96,6 +96,32 @@ void rh_text_clean(rh_buffer *out, const char *text, size_t size)
     }
 }
 
+void rh_text_clean_lines(rh_buffer *out, const char *text, size_t size)
+{
+    const char *const end = text + size;
+    while (text < end) {
+        const char *stop = memchr(text, '\n', (size_t)(end - text));
+        if (!stop)
+            stop = end;
+        rh_buffer line = {0};
+        rh_text_clean(&line, text, (size_t)(stop - text));
+        while (line.size && line.data[line.size - 1] == ' ')
+            line.data[--line.size] = '\0';
+        if (line.size)
+            rh_buffer_addf(out, "%s%s", out->size ? "\n" : "", line.data);
+        rh_buffer_free(&line);
+        text = stop + 1;
+    }
+}
+
+char *rh_text_first_line(const char *text)
+{
+    size_t size = strcspn(text, "\n");
+    if (text[size] && size > 0 && text[size - 1] == ':')
+        size--;
+    return rh_strndup(text, size);
+}
+
 static int char_width(wchar_t wide)
 {
     if (wide < 0x80)

@@ -10,6 +10,11 @@
  * dropped, bytes that are not UTF-8 become U+FFFD, line breaks and tabs a space. */
 void rh_text_clean(rh_buffer *out, const char *text, size_t size);
 
+/* The same of several lines: line breaks stay, empty lines and trailing spaces go. */
+void rh_text_clean_lines(rh_buffer *out, const char *text, size_t size);
+/* The first line of clean lines, without what announces the rest (":"); free() it. */
+char *rh_text_first_line(const char *text);
+
 /* Columns of clean UTF-8 text. */
 int rh_text_width(const char *text);
 /* Appends at most `columns` columns; what does not fit ends in "…". Returns the columns used. */
