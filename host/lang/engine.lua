@@ -515,7 +515,10 @@ end
 function engine.check_place(fn, ...)
     local around = engine.scope()
     local scope = setmetatable({ place = "check", container = false, counts = {}, parent = around }, { __index = around })
+    local upvalues = require "lang.upvalues"
+    local held = upvalues.collect(fn)
     local result = table.pack(pcall(engine.within, scope, fn, ...))
+    upvalues.check(around, held)
     if not result[1] then
         local err = result[2]
         if engine.passes_on(err) or (type(err) == "table" and err.code == "deadline") then

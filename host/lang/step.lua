@@ -1,77 +1,12 @@
--- step: done once. Attempts, the probe that tells whether it is done already, and the check that a body's only way out is
--- its return value.
+-- step: done once. Attempts, and the probe that tells whether it is done already.
 local host = require "lang.host"
 local engine = require "lang.engine"
 local options = require "lang.options"
 local units = require "lang.units"
 local unwind = require "lang.unwind"
+local upvalues = require "lang.upvalues"
 
 local DEFAULT_TIMEOUT = 10 * 60 * 1000
-
--- ---- upvalues ----
-
-local function shallow(value)
-    if type(value) ~= "table" or debug.getmetatable(value) then
-        return nil
-    end
-    local copy, count = {}, 0
-    for key, item in next, value do
-        copy[key], count = item, count + 1
-        if count > 1000 then
-            return nil
-        end
-    end
-    return copy
-end
-
-local function collect(fn, seen, list)
-    local info = debug.getinfo(fn, "S")
-    if seen[fn] or info.source:byte(1) ~= 64 then
-        return list
-    end
-    seen[fn] = true
-    for index = 1, 255 do
-        local name, value = debug.getupvalue(fn, index)
-        if not name then
-            return list
-        end
-        if name ~= "_ENV" and not seen[debug.upvalueid(fn, index)] then
-            seen[debug.upvalueid(fn, index)] = true
-            list[#list + 1] = { fn = fn, index = index, name = name, value = value, content = shallow(value) }
-            if type(value) == "function" then
-                collect(value, seen, list)
-            end
-        end
-    end
-    return list
-end
-
-local function differs(before, now)
-    for key, item in next, before do
-        if not rawequal(rawget(now, key), item) then
-            return true
-        end
-    end
-    for key in next, now do
-        if before[key] == nil then
-            return true
-        end
-    end
-    return false
-end
-
-local function check_upvalues(scope, list)
-    for _, entry in ipairs(list) do
-        local _, now = debug.getupvalue(entry.fn, entry.index)
-        if not rawequal(now, entry.value) and not (now ~= now and entry.value ~= entry.value) then
-            engine.raise("upvalue", string.format("step %q assigns to `%s`: return it instead (local x = step(…)), or a resumed "
-                .. "run would not have it", scope.name, entry.name))
-        elseif entry.content and differs(entry.content, now) then
-            engine.raise("upvalue", string.format("step %q changes the table `%s` of the code around it: return what is new, "
-                .. "or a resumed run would not have it", scope.name, entry.name))
-        end
-    end
-end
 
 -- ---- attempts ----
 
@@ -81,10 +16,10 @@ local function backoff(retry, attempt)
 end
 
 local function one_attempt(scope, body)
-    local held = collect(body, {}, {})
+    local held = upvalues.collect(body)
     local result = table.pack(pcall(engine.deadline, scope.opts.timeout or DEFAULT_TIMEOUT,
         string.format("step %q", scope.name), body))
-    check_upvalues(scope, held)
+    upvalues.check(scope, held)
     return result
 end
 
