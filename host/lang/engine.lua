@@ -205,9 +205,12 @@ end
 -- What was recorded before this process began, in order, by the scope it happened in: a replay must do the same.
 local expected
 
+-- Whatever says `scope` in its begin event has a place in the order of that scope.
+local ORDERED = { "stage", "step", "gate", "soak", "wait", "approve", "confirm", "checklist", "notify", "note", "attach" }
+
 local function load_expected()
     expected = {}
-    for _, kind in ipairs(engine.unit_kinds) do
+    for _, kind in ipairs(ORDERED) do
         for _, event in ipairs(host.history(kind .. ".begin")) do
             if event.replayed and event.payload.scope then
                 local list = expected[event.payload.scope] or {}
@@ -229,8 +232,6 @@ local function load_expected()
         list.unique = unique
     end
 end
-
-engine.unit_kinds = {}
 
 function engine.diverged(what)
     engine.fail("divergence", what .. ". The playbook decides by something that a run does not record: "
