@@ -101,9 +101,8 @@ static void watch(struct turn *turn, int fd, short events, rh_guarded *command, 
     turn->owners[turn->count++] = (struct owner){command, output};
 }
 
-static void one_turn(struct turn *turn, int signal_fd)
+static void one_turn(struct turn *turn, int signal_fd, int wait)
 {
-    int wait = rh_guard_tick(); /* first: it forgets what has ended */
     turn->count = 0;
     watch(turn, signal_fd, POLLIN, NULL, NULL);
     /* A new host waits until everything that the old one had sent is processed. */
@@ -174,8 +173,9 @@ int main(int argc, char **argv)
     if (signal_fd < 0)
         rh_guard_die("signalfd");
     struct turn turn = {0};
-    while (!is_over())
-        one_turn(&turn, signal_fd);
+    /* What is due comes first: it may forget a command, or end the last one. */
+    for (int wait = rh_guard_tick(); !is_over(); wait = rh_guard_tick())
+        one_turn(&turn, signal_fd, wait);
     free(turn.fds);
     free(turn.owners);
     rh_mask_free(rh_guard_mask);

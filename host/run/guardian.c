@@ -562,7 +562,8 @@ void rh_guardian_leave(bool end_commands)
 {
     if (guardian.fd >= 0 && end_commands) {
         rh_frame_end(&guardian.out, rh_frame_begin(&guardian.out, RH_FRAME_SHUTDOWN, 0));
-        rh_guardian_await_end(guardian.fd, &guardian.out, END_TIMEOUT);
+        if (rh_guardian_await_end(guardian.fd, &guardian.out, END_TIMEOUT))
+            waitpid((pid_t)guardian.pid, NULL, 0);
     }
     lost();
     rh_commands_provide(NULL);

@@ -173,17 +173,20 @@ int rh_guardian_connect(int dir, const char *run_dir, int64_t *pid, rh_error *er
     return start_new(dir, run_dir, pid, error);
 }
 
-void rh_guardian_await_end(int fd, const rh_buffer *queued, int timeout)
+bool rh_guardian_await_end(int fd, const rh_buffer *queued, int timeout)
 {
     char bytes[4096];
+    ssize_t size;
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
     receive_timeout(fd, timeout);
     for (size_t done = 0; done < queued->size;) {
         ssize_t sent = send(fd, queued->data + done, queued->size - done, MSG_NOSIGNAL);
         if (sent <= 0)
-            return;
+            return true;
         done += (size_t)sent;
     }
-    while (recv(fd, bytes, sizeof bytes, 0) > 0)
-        continue;
+    do
+        size = recv(fd, bytes, sizeof bytes, 0);
+    while (size > 0 || (size < 0 && errno == EINTR));
+    return size == 0 || errno != EAGAIN;
 }

@@ -11,8 +11,8 @@
  * hello, else to a new one. Returns the connection and *pid, or -1. */
 int rh_guardian_connect(int dir, const char *run_dir, int64_t *pid, rh_error *error);
 
-/* Sends what is queued and waits until the guardian has hung up. Blocks for as long as that takes, at most
- * `timeout` seconds. */
-void rh_guardian_await_end(int fd, const rh_buffer *queued, int timeout);
+/* Sends what is queued and waits until the guardian has hung up, which is the last thing it does. Blocks
+ * for as long as that takes; false after `timeout` seconds. */
+bool rh_guardian_await_end(int fd, const rh_buffer *queued, int timeout);
 
 #endif

@@ -47,6 +47,10 @@ static inline int begin_run(void **state)
 static inline int remove_run(void **state)
 {
     (void)state;
+    if (rh_commands()) { /* a spec that failed half-way */
+        rh_guardian_leave(true);
+        rh_loop_close();
+    }
     char *command = rh_format("rm -rf '%s'", run_dir);
     int status = system(command);
     free(command);
@@ -178,7 +182,18 @@ static inline pid_t guardian_pid(void) { return (pid_t)ledger_number("guardian "
         }                                                                                          \
     } while (0)
 
-static inline bool is_gone(pid_t pid) { return kill(pid, 0) < 0 && errno == ESRCH; }
+/* A zombie is gone: in a container nobody may reap it. */
+static inline bool is_gone(pid_t pid)
+{
+    char *path = rh_format("/proc/%d/stat", (int)pid), state = 'Z';
+    FILE *file = fopen(path, "r");
+    free(path);
+    if (!file)
+        return true;
+    int read = fscanf(file, "%*d (%*[^)]) %c", &state);
+    fclose(file);
+    return read != 1 || state == 'Z';
+}
 
 /* Another process that begins as the host and dies without a word once `fn` returns. */
 static inline void host_dies_after(void (*fn)(void))
