@@ -67,6 +67,29 @@ cover:
 	    SPECS='$(UNIT_SRC:spec/unit/%.c=build-cover/unit/%) $(LUA_SPECS)' specs
 	@gcovr --root . --filter host/ --filter modules/ --filter guard/ build-cover
 
+# spec/fuzz/X_fuzz.c, a libFuzzer target each, run for FUZZ_TIME seconds; what it finds stays in build-fuzz/.
+FUZZ_TIME ?= 60
+FUZZ_SRC   = $(wildcard spec/fuzz/*_fuzz.c)
+FUZZERS    = $(FUZZ_SRC:spec/fuzz/%.c=$(BUILD)/fuzz/%)
+FUZZ       = BUILD=build-fuzz CC=clang OPT="-O1 -fno-omit-frame-pointer" \
+             SANITIZE="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined"
+
+$(BUILD)/fuzz/%: spec/fuzz/%.c $(UNIT_HOST)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -fsanitize=address,undefined,fuzzer -rdynamic $(call PKG,cflags,$(PKGS)) -o $@ $^ \
+	    $(call PKG,libs,$(PKGS)) -ldl -lm -lpthread
+
+fuzzers: $(FUZZERS)
+fuzz:
+	@vendor/install build tools
+	@$(MAKE) --no-print-directory $(FUZZ) fuzzers
+	@for fuzzer in $(FUZZ_SRC:spec/fuzz/%.c=build-fuzz/fuzz/%); do \
+	    mkdir -p $$fuzzer.corpus; \
+	    $$fuzzer -max_total_time=$(FUZZ_TIME) -artifact_prefix=$$fuzzer. -rss_limit_mb=1024 $$fuzzer.corpus \
+	        >$$fuzzer.log 2>&1 || { tail -n 40 $$fuzzer.log; exit 1; }; \
+	    echo "ok  $$fuzzer  $$(tail -n 1 $$fuzzer.log)"; \
+	done
+
 # --- the source -------------------------------------------------------------------------------------
 
 lint:
@@ -101,4 +124,4 @@ install: all
 	install $(BUILD)/rollouthost $(BUILD)/rollouthost-guardian $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(MODULE_SO) $(LIB_LUA) $(DESTDIR)$(PREFIX)/lib/rollouthost/modules
 
-.PHONY: units test specs asan valgrind cover lint format demo bench install
+.PHONY: units test specs asan valgrind cover fuzz fuzzers lint format demo bench install

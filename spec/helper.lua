@@ -54,21 +54,58 @@ function t.playbook(text, name, folder)
     return t.write(folder .. "/" .. (name or "playbook") .. ".lua", text), folder
 end
 
--- Runs a body of Lua inside one step of a run of its own, with what a playbook has (`rollout.*`); `result` is what
--- t.host returns, `events` the decoded lines of --output json.
+-- Runs a playbook: what t.host returns, and `state`, `folder`, `events` (the decoded lines of --output json) and
+-- `ended`: each unit's last X.end by its key.
 function t.play(text, options)
     options = options or {}
-    local path, folder = t.playbook(text, options.name)
+    local path, folder = t.playbook(text, options.name, options.folder)
     local command = { path, "--output", "json", cwd = options.cwd or folder, env = options.env,
         state = options.state or folder .. "/state", timeout = options.timeout, input = options.input }
     table.move(options, 1, #options, #command + 1, command)
     local result = t.host(command)
-    result.state, result.folder, result.events = command.state, folder, {}
+    result.state, result.folder = command.state, folder
+    return t.digest_events(result)
+end
+
+function t.digest_events(result)
     local json = require "dkjson"
+    result.events, result.ended = {}, {}
     for line in result.out:gmatch("[^\n]+") do
-        result.events[#result.events + 1] = json.decode(line)
+        local event = json.decode(line)
+        assert(event, "not a line of JSON: " .. line)
+        result.events[#result.events + 1] = event
+        if event.type:find("%.end$") then
+            result.ended[event.key] = event.payload
+        end
     end
     return result
+end
+
+local BODY = [[
+local sh, fs, json, time = require "rollout.sh", require "rollout.fs", require "rollout.json", require "rollout.time"
+playbook "spec" { environments = { "test" } }
+local value = step("it", { timeout = "30s" }, function()
+%s
+end)
+return value
+]]
+
+-- Runs Lua as the body of a step: what it returned, or nil and the error { code, message, … }; then what t.play
+-- returns.
+function t.body(text, options)
+    local result = t.play(BODY:format(text), options)
+    local ended = result.ended.it
+    if not ended then
+        error("the step did not end: exit " .. tostring(result.code) .. "\n" .. result.out .. result.err, 2)
+    end
+    if ended.status == "ok" then
+        return ended.value, nil, result
+    end
+    local problem = ended.error
+    while problem.cause do
+        problem = problem.cause
+    end
+    return nil, problem, result
 end
 
 -- Waits until fn() is truthy and returns it; fails the test with `what` when the time is up.

@@ -11,7 +11,8 @@
 void rh_error_push(lua_State *L, rh_error *error);
 /* Raises it (longjmp); *error is emptied first, so nothing leaks. */
 _Noreturn void rh_raise(lua_State *L, rh_error *error);
-_Noreturn void rh_raisef(lua_State *L, const char *code, const char *format, ...);
+_Noreturn void rh_raisef(lua_State *L, const char *code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /* Fills *error from the Lua value at idx (a table as above, or any value through tostring). */
 void rh_error_from_lua(lua_State *L, int idx, rh_error *error);
 /* Makes any Lua value at the top an error table in place (a plain string becomes code "lua"). */

@@ -85,6 +85,10 @@ static int keep(lua_State *L)
     rh_buffer text = {0};
     rh_error error = {0};
     luaL_checkany(L, 1);
+    if (lua_isnil(L, 1)) {
+        lua_pushboolean(L, false);
+        return 2;
+    }
     bool altered = encode(L, 1, &text);
     bool ok = rh_json_decode(L, text.data, text.size, RH_JSON_JOURNAL, &error);
     rh_buffer_free(&text);

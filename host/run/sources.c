@@ -79,10 +79,14 @@ static bool store(rh_sources *sources, struct source *source, rh_error *error)
     bool ok = true;
     if (*source->sha256) {
         char *path = stored_path(sources, source->sha256);
+        rh_error why = {0};
         if (access(path, F_OK) != 0) {
-            ok = rh_file_write(path, source->text.data, source->text.size, 0640, false, error);
+            ok = rh_file_write(path, source->text.data, source->text.size, 0640, false, &why);
             source->unsettled = sources->unsettled = ok;
         }
+        if (!ok)
+            rh_fail(error, "journal", "cannot keep the run's copy of %s: %s", source->path, why.message);
+        rh_error_clear(&why);
         free(path);
         rh_buffer_addf(&payload, "{\"bytes\":%zu,\"sha256\":\"%s\"}", source->text.size,
                        source->sha256);

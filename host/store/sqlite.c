@@ -7,6 +7,7 @@
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -22,6 +23,7 @@ struct sqlite {
     sqlite3_stmt *insert;
     char *path;
     int wal_pages;
+    bool immutable; /* nobody writes it, as far as could be seen when it was opened */
 };
 
 static bool failed(struct sqlite *s, rh_error *error, const char *what)
@@ -152,45 +154,52 @@ static bool recognise(struct sqlite *s, rh_error *error)
     return ok;
 }
 
-/* A finished journal in a folder that the reader may not write: SQLite cannot make its shared memory there,
- * and needs none as long as nobody has left a write-ahead log. */
-static bool open_immutable(struct sqlite *s)
+/* Whether all of the journal is in the file itself: no write-ahead log, or nothing in it yet. */
+static bool is_settled(const struct sqlite *s)
 {
     char *wal = rh_format("%s-wal", s->path);
-    bool settled = access(wal, F_OK) != 0 && errno == ENOENT;
+    struct stat status;
+    bool settled = stat(wal, &status) != 0 ? errno == ENOENT : status.st_size == 0;
     free(wal);
-    if (!settled)
-        return false;
-    sqlite3_close(s->db);
+    return settled;
+}
+
+/* To look at it. A settled journal is read as an immutable file: SQLite would leave two files beside it, or
+ * refuse where the folder cannot be written. */
+static int open_reading(struct sqlite *s)
+{
     rh_buffer uri = {0};
     rh_buffer_adds(&uri, "file:");
     for (const char *c = s->path; *c; c++)
         rh_buffer_addf(&uri, strchr("?#%", *c) ? "%%%02x" : "%c", (unsigned char)*c);
-    rh_buffer_adds(&uri, "?immutable=1");
-    int status = sqlite3_open_v2(uri.data, &s->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL);
+    s->immutable = is_settled(s);
+    rh_buffer_adds(&uri, s->immutable ? "?immutable=1" : "");
+    int status = sqlite3_open_v2(
+        uri.data, &s->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_URI, NULL);
     rh_buffer_free(&uri);
-    return status == SQLITE_OK;
+    return status;
 }
 
 static bool open_database(struct sqlite *s, const char *run, rh_store_mode mode, rh_error *error)
 {
     if (mode == RH_STORE_CREATE) {
-        int fd = open(s->path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0640);
+        int fd = open(s->path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
         if (fd < 0)
             return rh_fail(error, "journal", "cannot create the journal %s: %s", s->path,
                            strerror(errno));
+        (void)fchmod(
+            fd, 0660); /* the folder says who may: its group resumes, too, where it is shared */
         close(fd);
     }
-    int flags = (mode == RH_STORE_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE) |
-                SQLITE_OPEN_NOMUTEX;
-    if (sqlite3_open_v2(s->path, &s->db, flags, NULL) != SQLITE_OK)
+    int status =
+        mode == RH_STORE_READ
+            ? open_reading(s)
+            : sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+    if (status != SQLITE_OK)
         return failed(s, error, "open");
     sqlite3_busy_timeout(s->db, BUSY_MS);
     if (mode == RH_STORE_CREATE)
         return create(s, run, error);
-    if (mode == RH_STORE_READ &&
-        sqlite3_exec(s->db, "SELECT 1 FROM sqlite_master", NULL, NULL, NULL) == SQLITE_CANTOPEN)
-        (void)open_immutable(s); /* where it fails too, the next statement tells why */
     return recognise(s, error) && (mode == RH_STORE_READ || prepare_writing(s, error));
 }
 
@@ -244,6 +253,11 @@ static bool sqlite_read(rh_store *store, int64_t seq,
 {
     struct sqlite *s = (struct sqlite *)store;
     sqlite3_stmt *select = NULL;
+    if (s->immutable && seq > 0) { /* somebody may have gone on with the run since */
+        sqlite3_close(s->db);
+        if (open_reading(s) != SQLITE_OK)
+            return failed(s, error, "open");
+    }
     if (sqlite3_prepare_v2(
             s->db,
             "SELECT seq, epoch, time, type, key, payload, hash FROM event WHERE seq > ? ORDER BY seq",

@@ -106,7 +106,7 @@ bool rh_http_multi_open(rh_http_finished *finished, rh_error *error)
     curl_multi_setopt(engine.multi, CURLMOPT_SOCKETFUNCTION, socket_wanted);
     curl_multi_setopt(engine.multi, CURLMOPT_TIMERFUNCTION, timer_wanted);
     curl_multi_setopt(engine.multi, CURLMOPT_MAXCONNECTS, 32L); /* kept, when nothing uses them */
-    close_range(3, ~0U, CLOSE_RANGE_CLOEXEC); /* its wake-up sockets */
+    close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);                   /* its wake-up sockets */
     return true;
 }
 

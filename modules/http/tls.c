@@ -1,5 +1,6 @@
 #include "tls.h"
 
+#include <arpa/inet.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
@@ -57,18 +58,30 @@ static char *name_text(const X509_NAME *name)
     return text;
 }
 
+static void add_name(rh_buffer *list, const GENERAL_NAME *name)
+{
+    const ASN1_STRING *text = name->type == GEN_DNS ? name->d.dNSName : name->d.iPAddress;
+    const unsigned char *bytes = ASN1_STRING_get0_data(text);
+    size_t size = (size_t)ASN1_STRING_length(text);
+    char address[INET6_ADDRSTRLEN];
+    if (list->size)
+        rh_buffer_adds(list, ", ");
+    if (name->type == GEN_DNS)
+        rh_buffer_add(list, bytes, size);
+    else if (inet_ntop(size == 4 ? AF_INET : AF_INET6, bytes, address, sizeof address))
+        rh_buffer_adds(list, address);
+}
+
 static char *host_names(X509 *cert)
 {
     GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
     rh_buffer list = {0};
     for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
         const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
-        if (name->type != GEN_DNS)
-            continue;
-        if (list.size)
-            rh_buffer_adds(&list, ", ");
-        rh_buffer_add(&list, ASN1_STRING_get0_data(name->d.dNSName),
-                      (size_t)ASN1_STRING_length(name->d.dNSName));
+        bool address = name->type == GEN_IPADD && (ASN1_STRING_length(name->d.iPAddress) == 4 ||
+                                                   ASN1_STRING_length(name->d.iPAddress) == 16);
+        if (name->type == GEN_DNS || address)
+            add_name(&list, name);
     }
     GENERAL_NAMES_free(names);
     return rh_buffer_take(&list);

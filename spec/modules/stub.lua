@@ -1,7 +1,7 @@
 -- Enough of `rt` to load a module's Lua in plain Lua 5.4: what is pure in it needs no host.
 local units = assert(loadfile("host/lang/units.lua", "t"))()
 
-local rt = { duration = units.duration, show_duration = units.format_duration }
+local rt = { duration = units.duration, show_duration = units.show }
 
 function rt.raise(code, message)
     error(setmetatable({ code = code, message = message }, { __tostring = function(e) return e.message end }), 2)

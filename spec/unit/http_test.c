@@ -280,6 +280,25 @@ static void goes_over_a_unix_socket(void **state)
     rh_op_release(&request->op);
 }
 
+static void takes_a_proxy_only_when_told(void **state)
+{
+    (void)state;
+    server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    setenv("http_proxy", server.url, 1);
+    rh_http_spec spec = {.method = "GET", .url = "http://127.0.0.1:1/"};
+    expect_error(ask(&spec), "connect", "Connection refused");
+    const char *proxies[] = {server.url, "environment"};
+    for (int i = 0; i < 2; i++) {
+        spec.proxy = proxies[i];
+        rh_http_request *request = ask(&spec);
+        assert_int_equal(request->status, 200);
+        assert_int_equal(server.requests, i + 1);
+        assert_non_null(strstr(server.heard.data, "GET http://127.0.0.1:1/ HTTP/1.1\r\n"));
+        rh_op_release(&request->op);
+    }
+    unsetenv("http_proxy");
+}
+
 static void tells_where_a_redirect_goes(void **state)
 {
     (void)state;
@@ -475,6 +494,7 @@ int main(void)
         TEST(keeps_connections_but_not_for_what_must_be_sent_once),
         TEST(never_sends_once_twice),
         TEST(goes_over_a_unix_socket),
+        TEST(takes_a_proxy_only_when_told),
         TEST(tells_where_a_redirect_goes),
         TEST(names_a_refused_connection),
         TEST(names_a_break_in_the_body),

@@ -106,7 +106,7 @@ static void bounds_cpu_and_memory(void **state)
     (void)state;
     CHECK_CPU("while true do end");
     CHECK_CPU("while true do safe.pcall(function() while true do end end) end");
-    CHECK("local s = string.rep('x', 200 << 20) return s .. s", "needs more memory");
+    check(20000, "local s = string.rep('x', 200 << 20) return s .. s", "needs more memory");
 }
 
 static void closes_to_be_closed_variables_where_they_can_wait(void **state)
