@@ -18,7 +18,7 @@ HOST_OBJ   = $(HOST_SRC:%.c=$(BUILD)/obj/%.o)
 LANG_SRC   = $(wildcard host/lang/*.lua)
 GUARD_SRC  = $(wildcard guard/*.c) host/core/mask.c host/core/mask_encode.c host/core/frame.c host/core/buffer.c host/core/error.c
 GUARD_OBJ  = $(GUARD_SRC:%.c=$(BUILD)/guardobj/%.o)
-MODULES    = $(notdir $(patsubst %/,%,$(dir $(wildcard modules/*/*_lua.c))))
+MODULES    = $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard modules/*/*_lua.c)))))
 MODULE_SO  = $(MODULES:%=$(BUILD)/modules/%.so)
 GUARDIAN   = $(if $(wildcard guard/*.c),$(BUILD)/rollouthost-guardian)
 LIB_LUA    = $(patsubst modules/lib/%,$(BUILD)/modules/%,$(wildcard modules/lib/*.lua))

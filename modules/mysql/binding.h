@@ -2,11 +2,11 @@
 #ifndef RH_MODULES_MYSQL_BINDING_H
 #define RH_MODULES_MYSQL_BINDING_H
 
-#include <lua5.4/lua.h>
+struct lua_State;
 
 #define RH_MYSQL_CONFIG "rollout.mysql.config" /* the metatable of a config's box */
 
-void rh_mysql_bind_files(lua_State *L);
-void rh_mysql_bind_commands(lua_State *L);
+void rh_mysql_bind_files(struct lua_State *L);
+void rh_mysql_bind_commands(struct lua_State *L);
 
 #endif

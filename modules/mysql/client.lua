@@ -26,9 +26,11 @@ function client.stamp()
     return (rt.require("time").format(rt.now()):gsub("%.%d+", ""):gsub("[-:Z]", ""):gsub("T", "-"))
 end
 
---- What tells this run from every other one.
+local began = tostring(rt.now())
+
+--- What tells this run from every other one; what runs outside of a run is never resumed.
 function client.run_id(ctx)
-    return ctx.dir or ""
+    return rt.mode() == "run" and ctx.dir or began
 end
 
 -- A command that a crashed host started is never adopted, since its snapshot died with the host: it is ended, and the next
@@ -112,9 +114,9 @@ function client.dump(ctx, database, program, name, path)
     return start(ctx, "dump", {
         config = database.config,
         output = path,
-        argv = { "bash", "-euo", "pipefail", "-c", DUMP, "dump", program, "--single-transaction", "--quick", "--routines", "--events",
-            "--triggers", "--hex-blob", "--no-autocommit", "--skip-add-locks", "--default-character-set=utf8mb4",
-            LARGEST_PACKET, "--", name },
+        argv = { "bash", "-euo", "pipefail", "-c", DUMP, "dump", program, "--single-transaction", "--quick",
+            "--routines", "--events", "--triggers", "--hex-blob", "--no-autocommit",
+            "--default-character-set=utf8mb4", LARGEST_PACKET, "--", name },
     })
 end
 

@@ -26,7 +26,7 @@ static const struct {
     unsigned number;
     const char *code, *hint;
 } known[] = {
-    {CR_CONNECTION_ERROR, "connect", "Is the server running, and is the socket's path right?"},
+    {CR_CONNECTION_ERROR, "connect", "Is the server running, and can it be reached from here?"},
     {CR_CONN_HOST_ERROR, "connect", "Is the server running, and can it be reached from here?"},
     {CR_UNKNOWN_HOST, "connect", "The host name cannot be resolved."},
     {CR_SSL_CONNECTION_ERROR, "tls",

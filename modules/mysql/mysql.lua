@@ -117,7 +117,15 @@ end
 local function read_rows(connection, args, database)
     -- Some SHOW statements describe their columns only when they are executed.
     local read = first_word(args.sql) ~= "SHOW"
-    return native.query(connection, args.sql, args.params, { read = read, timeout = database.timeout or READ_TIMEOUT })
+    local timeout = database.timeout or READ_TIMEOUT
+    local result = table.pack(pcall(native.query, connection, args.sql, args.params, { read = read, timeout = timeout }))
+    if result[1] then
+        return result[2], result[3]
+    elseif result[2].code == "timeout" then
+        rt.raise("timeout", string.format("mysql: not finished within %g s, and cancelled: %s", timeout / 1000,
+            one_line(args.sql)))
+    end
+    error(result[2], 0)
 end
 
 local shapes = {}

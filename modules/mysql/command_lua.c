@@ -11,18 +11,14 @@
 #include "binding.h"
 
 #include "core/command.h"
-#include "core/loop.h"
 #include "core/luaerror.h"
 #include "core/task.h"
 #include "mysql.h"
+#include "watch.h"
 
-#include <fcntl.h>
 #include <lua5.4/lauxlib.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
-enum { MAX_ARGUMENTS = 32, POLL_MS = 5, WINDOW = 1 << 16 };
+enum { MAX_ARGUMENTS = 32, CAPTURE = 64 << 10 };
 
 static const char COMMAND[] = "rollout.mysql.command";
 
@@ -70,7 +66,7 @@ static int native_command(lua_State *L)
                             .output_path = field(L, "output"),
                             .log_path = field(L, "log"),
                             .argv = argv,
-                            .capture = 64 << 10};
+                            .capture = CAPTURE};
     rh_buffer options = {0};
     lua_getfield(L, 1, "argv");
     size_t count = lua_rawlen(L, -1);
@@ -102,102 +98,26 @@ static int native_command(lua_State *L)
     return 1;
 }
 
-struct watch {
-    rh_op op;
-    rh_command *command;
-    uv_timer_t *timer;
-    int64_t until_us;
-    int fd;
-    off_t at;
-    char *path, *text, *window;
-    const char *found;
-};
-
-static void on_timer_closed(uv_handle_t *timer) { free(timer); }
-
-static void watch_end(struct watch *watch, const char *found)
+static int push_watch(rh_op *op, lua_State *L)
 {
-    watch->found = found;
-    uv_close((uv_handle_t *)watch->timer, on_timer_closed);
-    rh_op_done(&watch->op);
-}
-
-/* Reads on from where the last look ended, less the text's length: it may lie across. */
-static bool holds_text(struct watch *watch)
-{
-    size_t length = strlen(watch->text);
-    if (watch->fd < 0)
-        watch->fd = open(watch->path, O_RDONLY | O_CLOEXEC);
-    for (ssize_t n;
-         watch->fd >= 0 && (n = pread(watch->fd, watch->window, WINDOW, watch->at)) > 0;) {
-        if (memmem(watch->window, (size_t)n, watch->text, length))
-            return true;
-        if (n < WINDOW)
-            break;
-        watch->at += n - (ssize_t)length;
-    }
-    return false;
-}
-
-static void on_tick(uv_timer_t *timer)
-{
-    struct watch *watch = timer->data;
-    if (watch->text && holds_text(watch))
-        watch_end(watch, "found");
-    else if (watch->command->op.done)
-        watch_end(watch, "ended");
-    else if (rh_mono_us() >= watch->until_us)
-        watch_end(watch, "tick");
-}
-
-static void watch_cancel(rh_op *op)
-{
-    rh_fail(&op->error, "cancelled", "mysql: cancelled");
-    watch_end((struct watch *)op, NULL);
-}
-
-static int watch_push(rh_op *op, lua_State *L)
-{
-    lua_pushstring(L, ((struct watch *)op)->found);
+    static const char *const names[] = {"ended", "found", "tick"};
+    lua_pushstring(L, names[((rh_mysql_watch *)op)->seen]);
     return 1;
 }
 
-static void watch_fini(rh_op *op)
-{
-    struct watch *watch = (struct watch *)op;
-    if (watch->fd >= 0)
-        close(watch->fd);
-    rh_op_release(&watch->command->op);
-    free(watch->path);
-    free(watch->text);
-    free(watch->window);
-}
-
 static const rh_op_class watch_class = {.name = "mysql.watch",
-                                        .size = sizeof(struct watch),
-                                        .cancel = watch_cancel,
-                                        .push = watch_push,
-                                        .fini = watch_fini};
+                                        .size = sizeof(rh_mysql_watch),
+                                        .cancel = rh_mysql_watch_cancel,
+                                        .push = push_watch,
+                                        .fini = rh_mysql_watch_fini};
 
 static int native_watch(lua_State *L)
 {
     rh_command *command = check_command(L, 1);
     lua_Integer ms = luaL_checkinteger(L, 2);
     const char *path = luaL_optstring(L, 3, NULL), *text = path ? luaL_checkstring(L, 4) : NULL;
-    struct watch *watch = (struct watch *)rh_op_new(&watch_class);
-    watch->command = command;
-    rh_op_retain(&command->op);
-    watch->fd = -1;
-    watch->until_us = rh_mono_us() + ms * 1000;
-    if (path) {
-        watch->path = rh_strdup(path);
-        watch->text = rh_strdup(text);
-        watch->window = rh_alloc(WINDOW);
-    }
-    watch->timer = rh_alloc(sizeof *watch->timer);
-    uv_timer_init(rh_loop(), watch->timer);
-    watch->timer->data = watch;
-    uv_timer_start(watch->timer, on_tick, 0, POLL_MS);
+    rh_mysql_watch *watch = (rh_mysql_watch *)rh_op_new(&watch_class);
+    rh_mysql_watch_start(watch, command, ms, path, text);
     return rh_await(L, &watch->op, 0);
 }
 
