@@ -14,7 +14,7 @@ local READ_TIMEOUT, CONNECT_TIMEOUT = 30000, 10000
 -- ---- connections ----
 
 local function connect(database, schema_name)
-    return native.connect(database.config, schema_name, database.connect_timeout or CONNECT_TIMEOUT)
+    return native.connect(database.config, schema_name, database.connect_timeout)
 end
 
 -- Reading and writing sessions are kept apart: a reading one refuses every write, also DROP TABLE.
@@ -117,7 +117,7 @@ end
 local function read_rows(connection, args, database)
     -- Some SHOW statements describe their columns only when they are executed.
     local read = first_word(args.sql) ~= "SHOW"
-    local timeout = database.timeout or READ_TIMEOUT
+    local timeout = database.timeout
     local result = table.pack(pcall(native.query, connection, args.sql, args.params, { read = read, timeout = timeout }))
     if result[1] then
         return result[2], result[3]
@@ -348,9 +348,9 @@ function M.database(where, options)
     local database = setmetatable({
         id = id,
         config = config,
-        name = facts.database,
-        timeout = given.timeout,
-        connect_timeout = given.connect_timeout,
+        name = facts.database or false,
+        timeout = given.timeout or READ_TIMEOUT,
+        connect_timeout = given.connect_timeout or CONNECT_TIMEOUT,
     }, Database)
     databases[id] = database
     return database
