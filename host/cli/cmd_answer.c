@@ -37,6 +37,9 @@ static int answer(const rh_args *args, const char *kind, const char *what,
     } else {
         char *text = rh_format("\"%s\" %s", node->name, said);
         json_object_set_new(data, "name", json_string(node->key));
+        /* What was shown when this was said: the answer is void for anything else. */
+        if (node->bound)
+            json_object_set_new(data, "bound", json_string(node->bound));
         set_option(data, args, "comment");
         set_option(data, args, "reason");
         set_option(data, args, "item");

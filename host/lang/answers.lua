@@ -96,7 +96,7 @@ local function take_messages(request)
             came = came or target == request or not target
         end
     end
-    return not came and false or nil
+    if not came then return false end
 end
 
 -- Waits for the answer to a question: request = { kind, name, key, asked = ms, until = ms or nil,

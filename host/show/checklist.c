@@ -281,15 +281,16 @@ void rh_checklist_question(const rh_checklist *list, const rh_node *node, const 
     rh_buffer_adds(list->pen.out, "\n");
     rh_pen_wrap(&list->pen, indent, "? ", "  ", RH_BOLD, question ? question : node->name,
                 ERROR_ROWS);
+    rh_buffer choices = {0};
     size_t i;
     json_t *choice;
     json_array_foreach(json_object_get(payload, "choices"), i, choice)
     {
-        rh_buffer text = {0};
-        rh_payload_show(&text, choice);
-        if (text.size)
-            rh_pen_wrap(&list->pen, indent + 2, "· ", "  ", RH_PLAIN, text.data, 2);
-        rh_buffer_free(&text);
+        rh_buffer_adds(&choices, i > 0 ? " · " : "");
+        rh_payload_show(&choices, choice);
     }
+    if (choices.size)
+        rh_pen_wrap(&list->pen, indent + 2, "", "", RH_DIM, choices.data, 4);
+    rh_buffer_free(&choices);
     free(question);
 }

@@ -43,7 +43,7 @@ static void free_node(rh_node *node)
     for (int i = 0; i < RH_TAIL; i++)
         free(node->tail[i]);
     char *const texts[] = {node->kind, node->key,   node->name, node->line,
-                           node->note, node->error, node->unit};
+                           node->note, node->error, node->unit, node->bound};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(texts[i]);
 }
@@ -165,6 +165,7 @@ static rh_node *new_node(rh_node *parent, const char *kind, const rh_event *even
         node->name = rh_strdup(tail ? tail + 1 : event->key);
     }
     node->line = rh_payload_shown(payload, "line");
+    node->bound = rh_payload_shown(payload, "bound");
     node->begun_us = event->time_us;
     return node;
 }
@@ -325,6 +326,8 @@ static void set_answer(rh_node *node, const json_t *payload)
     if (!said)
         said = rh_payload_shown(payload, "reason");
     char *item = rh_payload_shown(payload, "item");
+    if (item && strcmp(item, node->name) == 0)
+        set(&item, NULL);
     set(&node->note, rh_format("%s%s%s%s%s%s%s", item ? item : "", item ? ": " : "",
                                verdict ? verdict : "answered", who ? " by " : "", who ? who : "",
                                said && *said ? ": " : "", said ? said : ""));

@@ -30,6 +30,7 @@ typedef struct rh_node {
     int64_t begun_us, ended_us, ms;
     char *note;  /* what came of it: measurements, who answered, why it was skipped */
     char *error; /* why it failed */
+    char *bound; /* of an approval: the digest of what it is bound to, or NULL */
     int attempt, checks;
     bool headed; /* a display's mark: its heading is printed */
     /* While it runs: */
