@@ -201,3 +201,47 @@ end)
         assert.is_false(t.exists(folder .. "/made it"))
     end)
 end)
+
+describe("sh after a crash", function()
+    local PLAYBOOK = [[
+local sh = require "rollout.sh"
+playbook "spec" { environments = { "test" } }
+return step("deploy", function()
+    return sh.run "echo begun >> ledger; until [ -e go ]; do sleep 0.02; done; echo ended | tee -a ledger"
+end).out
+]]
+
+    local function crash()
+        local folder = t.temp()
+        local path = t.playbook(PLAYBOOK, "spec", folder)
+        local host = t.start_host { path, state = folder .. "/state", cwd = folder }
+        t.eventually("the command begins", function() return t.exists(folder .. "/ledger") end)
+        host:kill "sigkill"
+        host:wait()
+        return folder
+    end
+
+    local function resume(folder)
+        return t.digest_events(t.host { "resume", "--output", "json", state = folder .. "/state", cwd = folder })
+    end
+
+    it("finds a command that outlived the host", function()
+        local folder = crash()
+        local host = t.start_host { "resume", "--output", "json", state = folder .. "/state", cwd = folder }
+        t.write(folder .. "/go", "")
+        host:wait()
+        assert.equal(0, host.code, host.out .. host.err)
+        assert.equal("ended\n", t.digest_events(host).ended.deploy.value.out)
+        assert.equal("begun\nended\n", t.read(folder .. "/ledger"))
+    end)
+
+    it("adopts one that ended meanwhile", function()
+        local folder = crash()
+        t.write(folder .. "/go", "")
+        t.eventually("the command ends", function() return t.read(folder .. "/ledger"):find "ended" end)
+        local result = resume(folder)
+        assert.equal(0, result.code, result.out .. result.err)
+        assert.equal("ended\n", result.ended.deploy.value.out)
+        assert.equal("begun\nended\n", t.read(folder .. "/ledger"))
+    end)
+end)
