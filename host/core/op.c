@@ -15,7 +15,14 @@ rh_op *rh_op_new(const rh_op_class *class)
     return op;
 }
 
-void rh_op_retain(rh_op *op) { op->owners++; }
+void rh_op_retain(rh_op *op)
+{
+    op->held = true;
+    if (op->unclaimed)
+        op->unclaimed = false; /* takes over what the loop left */
+    else
+        op->owners++;
+}
 
 void rh_op_release(rh_op *op)
 {
@@ -34,7 +41,10 @@ void rh_op_done(rh_op *op)
     op->done = true;
     if (op->task)
         rh_task_ready(op->task);
-    rh_op_release(op);
+    if (!op->held)
+        op->unclaimed = true;
+    else
+        rh_op_release(op);
 }
 
 void rh_op_discard(rh_op *op)

@@ -51,6 +51,8 @@ struct rh_op {
     uint8_t owners;
     bool done;
     bool cancelled;
+    bool held;      /* somebody besides the loop has owned it */
+    bool unclaimed; /* done before anybody did: the loop's ownership waits for rh_await() */
 };
 
 /* A new operation, zeroed, owned by the caller on behalf of the loop (one owner). */

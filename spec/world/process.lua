@@ -47,7 +47,7 @@ function M.start(command)
         detached = command.detached,
         stdio = { stdin, stdout, stderr },
     }, function(code, signal)
-        process.code, process.signal = code, signal
+        process.code, process.signal = signal == 0 and code or 128 + signal, signal -- as a shell says it
         handle:close()
     end)
     if not handle then
