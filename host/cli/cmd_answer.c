@@ -35,8 +35,9 @@ static int answer(const rh_args *args, const char *kind, const char *what,
         json_decref(data);
         code = rh_cli_not_found(&error);
     } else {
-        char *text = rh_format("\"%s\" %s", node->name, said);
-        json_object_set_new(data, "name", json_string(node->key));
+        char *text = rh_format("\"%s\": %s", node->name, said);
+        json_object_set_new(data, "key", json_string(node->key));
+        json_object_set_new(data, "name", json_string(node->name));
         /* What was shown when this was said: the answer is void for anything else. */
         if (node->bound)
             json_object_set_new(data, "bound", json_string(node->bound));
@@ -81,7 +82,7 @@ static int confirm(const rh_args *args)
     if (strcmp(given, "pass") != 0 && !rh_arg(args, "reason"))
         return rh_complainf(RH_EXIT_USAGE, "confirm: --%s needs a reason: --reason WHY", given);
     json_t *data = json_object();
-    json_object_set_new(data, "verdict", json_string(given));
+    json_object_set_new(data, "answer", json_string(given));
     return answer(args, "confirm", "open confirmation", is_confirmation, data, given);
 }
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { COLUMNS = 6 };
 
@@ -167,7 +168,7 @@ static int status(const rh_args *args)
     table locks = {0};
     add_row(&locks, (const char *const[]){"LOCK", "STATUS", "SINCE", "BY", "RUN", "REASON"});
     int code = RH_EXIT_OK;
-    if (!rh_lock_each(state, add_lock, &locks, &error))
+    if (access(state, F_OK) == 0 && !rh_lock_each(state, add_lock, &locks, &error))
         code = rh_complain(RH_EXIT_STOPPED, &error);
     puts("");
     print_or(&locks, "no locked environments");

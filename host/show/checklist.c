@@ -23,7 +23,7 @@ void rh_checklist_name(rh_buffer *out, const rh_node *node)
             return;
         rh_buffer_adds(out, " › ");
     }
-    rh_buffer_adds(out, node->name);
+    rh_buffer_addf(out, "%s%s", rh_node_is(node, "wait") ? "wait " : "", node->name);
 }
 
 int rh_checklist_indent(const rh_node *node)

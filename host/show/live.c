@@ -2,6 +2,7 @@
 #include "show/checklist.h"
 #include "show/text.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { TAIL_ROWS = 3, CROWD = 3, BAR = 14 };
@@ -58,9 +59,17 @@ static void add_waiting(const rh_pen *pen, const rh_node *node)
     rh_line line = rh_pen_look(RH_NODE_WAITING);
     line.indent = indent;
     line.name = name.data ? name.data : "";
-    line.note = node->waiting_for;
+    /* What was measured last has a row of its own. */
+    const char *last =
+        node->note ? strstr(node->waiting_for ? node->waiting_for : "", node->note) : NULL;
+    char *what = last ? rh_strndup(node->waiting_for, (size_t)(last - node->waiting_for))
+                      : rh_strdup(node->waiting_for ? node->waiting_for : "");
+    for (size_t size = strlen(what); last && size > 0 && strchr(": ", what[size - 1]);)
+        what[--size] = '\0';
+    line.note = what;
     line.right = right.data;
     rh_pen_line(pen, &line);
+    free(what);
     if (node->note)
         rh_pen_wrap(pen, indent + 2, "", "", RH_DIM, node->note, 2);
     if (node->command)

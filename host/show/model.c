@@ -232,6 +232,28 @@ static void end_node(rh_model *model, rh_node *node, const rh_event *event, cons
         json_object_del(model->armed, node->key);
 }
 
+/* What waits for a person waits from its beginning on, also for who reads the journal alone. */
+static void expect_people(const rh_model *model, rh_node *node, const json_t *payload)
+{
+    const bool approval = rh_node_is(node, "approve");
+    if (!approval && !rh_node_is(node, "confirm") && !rh_node_is(node, "checklist"))
+        return;
+    const int64_t timeout = rh_payload_integer(payload, "timeout", 0);
+    const json_t *roles = json_object_get(payload, "roles");
+    char *role = json_is_array(roles) ? rh_payload_list(roles) : rh_payload_shown(payload, "role");
+    node->status = RH_NODE_WAITING;
+    node->until_us = timeout > 0 ? node->begun_us + timeout * 1000 : 0;
+    set(&node->waiting_for, rh_format("%s%s%s", approval ? "approval" : "an answer",
+                                      role && *role ? " by " : "", role && *role ? role : ""));
+    rh_buffer command = {0};
+    rh_buffer_addf(&command, "rollouthost %s %s ", approval ? "approve" : "confirm",
+                   model->run ? model->run : "RUN");
+    rh_text_quote_shell(&command, node->name);
+    rh_buffer_adds(&command, approval ? "" : " --pass");
+    set(&node->command, rh_buffer_take(&command));
+    free(role);
+}
+
 /* The node of this kind and key that is still open. */
 static rh_node *open_node(rh_model *model, const char *kind, const char *key)
 {
@@ -471,6 +493,7 @@ static rh_change apply(rh_model *model, const rh_event *event, json_t *payload)
     rh_change change = {0};
     if (dot && strcmp(dot, ".begin") == 0) {
         change = (rh_change){RH_CHANGE_BEGAN, add_node(model, kind, event, payload), payload};
+        expect_people(model, change.node, payload);
         if (rh_payload_flag(payload, "undo"))
             arm_undo(model, change.node);
     } else if (dot && strcmp(dot, ".end") == 0) {

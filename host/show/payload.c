@@ -79,6 +79,19 @@ char *rh_payload_shown(const json_t *payload, const char *field)
     return rh_buffer_take(&text);
 }
 
+char *rh_payload_list(const json_t *array)
+{
+    rh_buffer text = {0};
+    size_t i;
+    json_t *one;
+    json_array_foreach(array, i, one)
+    {
+        rh_buffer_adds(&text, i > 0 ? ", " : "");
+        rh_payload_show(&text, one);
+    }
+    return text.size ? rh_buffer_take(&text) : rh_strdup("");
+}
+
 char *rh_payload_error(const json_t *payload)
 {
     const json_t *error = json_object_get(payload, "error");

@@ -16,7 +16,8 @@ bool rh_payload_flag(const json_t *payload, const char *field);
 /* A value for a person on one line: text as it is, ‹secret NAME›, numbers, the rest as JSON. Cleaned. */
 void rh_payload_show(rh_buffer *out, const json_t *value);
 char *rh_payload_shown(const json_t *payload,
-                       const char *field); /* the same of a field; NULL if absent; free() */
+                       const char *field);  /* the same of a field; NULL if absent; free() */
+char *rh_payload_list(const json_t *array); /* "a, b"; free() it */
 /* The message of `error` or `cause` (text or { message }), else `reason`: clean lines; free() it; NULL
  * without one. */
 char *rh_payload_error(const json_t *payload);
