@@ -12,10 +12,28 @@
 
 #include <cmocka.h>
 
+static int push_word(rh_op *op, lua_State *L)
+{
+    (void)op;
+    lua_pushliteral(L, "at once");
+    return 1;
+}
+
+/* An operation that is done before it is awaited: a command that ended while no host was there. */
+static int l_at_once(lua_State *L)
+{
+    static const rh_op_class class = {.name = "at once", .size = sizeof(rh_op), .push = push_word};
+    rh_op *op = rh_op_new(&class);
+    rh_op_done(op);
+    return rh_await(L, op, 0);
+}
+
 static lua_State *fresh(int cpu_ms)
 {
     lua_State *L = rh_luaenv_new(RH_LUA_MEMORY, cpu_ms);
     rh_task_open(L);
+    lua_pushcfunction(L, l_at_once);
+    lua_setfield(L, -2, "at_once");
     lua_setglobal(L, "task");
     rh_luaenv_push_basics(L);
     lua_setglobal(L, "safe");
@@ -58,6 +76,13 @@ static void waits_in_turn(void **state)
           "local ok, one, two = task.join(a) task.join(b) "
           "return table.concat(t) .. one .. two",
           "ba12");
+}
+
+static void takes_what_is_done_already(void **state)
+{
+    (void)state;
+    CHECK("return task.at_once()", "at once");
+    CHECK("local ok, word = task.join(task.spawn(task.at_once)) return word", "at once");
 }
 
 static void passes_errors_on(void **state)
@@ -138,6 +163,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(waits_in_turn),
+        cmocka_unit_test(takes_what_is_done_already),
         cmocka_unit_test(passes_errors_on),
         cmocka_unit_test(cancels_now_and_soon),
         cmocka_unit_test(keeps_the_deadline),
