@@ -163,6 +163,18 @@ static void add_cell(rh_buffer *cells, rh_mysql_kind kind, const void *bytes, si
     rh_buffer_add(cells, bytes, size);
 }
 
+/* What does not fit Lua's integers stays exact as text. */
+static void add_integer(rh_buffer *cells, long long integer, bool is_unsigned)
+{
+    char text[24];
+    if (!is_unsigned || integer >= 0) {
+        add_cell(cells, RH_MYSQL_INTEGER, &integer, sizeof integer);
+        return;
+    }
+    const int size = snprintf(text, sizeof text, "%llu", (unsigned long long)integer);
+    add_cell(cells, RH_MYSQL_TEXT, text, (size_t)size);
+}
+
 /* The shortest decimal that is this float again: 0.1, not 0.10000000149011612. */
 static double widened(float single)
 {
@@ -202,7 +214,7 @@ static bool add_text(struct progress *p, unsigned i, bool is_bits)
     for (size_t at = 0; at < size; at++)
         bits = bits << 8 | (unsigned char)cells->data[cells->size + at];
     cells->size = head;
-    add_cell(cells, RH_MYSQL_INTEGER, &bits, sizeof bits);
+    add_integer(cells, (long long)bits, true);
     return true;
 }
 
@@ -216,15 +228,7 @@ static bool add_row(struct progress *p)
         if (column->is_null) {
             add_cell(&op->cells, RH_MYSQL_NULL, "", 0);
         } else if (p->binds[i].buffer_type == MYSQL_TYPE_LONGLONG) {
-            if (p->binds[i].is_unsigned && column->value.integer < 0) {
-                char text[24];
-                int size =
-                    snprintf(text, sizeof text, "%llu", (unsigned long long)column->value.integer);
-                add_cell(&op->cells, RH_MYSQL_TEXT, text, (size_t)size);
-            } else {
-                add_cell(&op->cells, RH_MYSQL_INTEGER, &column->value,
-                         sizeof column->value.integer);
-            }
+            add_integer(&op->cells, column->value.integer, p->binds[i].is_unsigned);
         } else if (p->binds[i].buffer_type == MYSQL_TYPE_DOUBLE) {
             add_cell(&op->cells, RH_MYSQL_NUMBER, &column->value, sizeof column->value.number);
         } else if (p->binds[i].buffer_type == MYSQL_TYPE_FLOAT) {
