@@ -1,0 +1,145 @@
+local play = require "spec.host.play"
+local t = require "spec.helper"
+
+local function refused(text, message, options)
+    options = options or {}
+    options.raw = true
+    local result = play.run(text, options)
+    assert.equal(2, result.code, result.out .. result.err)
+    assert.matches(message, result.err, 1, true)
+    return result
+end
+
+describe("the header", function()
+    it("chooses the environment", function()
+        local both = 'playbook "demo" { environments = { "staging", { "live", protected = true } } }\n'
+        refused(both, "say for which environment: --env staging or --env live")
+        refused(both, 'there is no environment "stagin": did you mean "staging"', { "--env", "stagin" })
+        local result = play.run(both .. "note(run.environment)", { "--env", "live", raw = true })
+        assert.equal("live", result:last("note").text)
+        assert.is_true(result:last("run.start").protected)
+        result = play.run('playbook "demo" { environments = { "production" } } note "x"', { raw = true })
+        assert.is_true(result:last("run.start").protected)
+    end)
+    it("refuses what it does not know", function()
+        refused('playbook "demo" { titel = "x" }', 'unknown option "titel": did you mean "title"')
+        refused('playbook "my demo" {}', "its name is letters")
+        refused('playbook "demo" { notify = { team = "x" } }', "a channel has a name and is a function")
+        refused('playbook "demo" { escalation = { { "management" } } }', 'no role "management"')
+        refused('playbook "demo" { roles = { lead = { "a b" } } }', '"a b" is no login name')
+        refused('playbook "demo" { rollback = { budget = 15 } }', "15 has no unit")
+        assert.matches("one header", play.message(play.run('playbook "again" {}')))
+        refused('note "x"', "playbook")
+    end)
+    it("tells every problem of the inputs at once", function()
+        local text = [[playbook "demo" { inputs = {
+            version = { type = "string", pattern = "^v%d+$" }, percent = { type = "integer", max = 100, default = 5 } } }]]
+        local result = refused(text, 'percent = "500" is more than 100', { "--set", "percent=500", "--set", "versoin=v1" })
+        assert.matches('no input "versoin": did you mean "version"', result.err, 1, true)
+        assert.matches("version is missing", result.err, 1, true)
+        assert.is_false(t.exists(result.state .. "/runs") and #t.list(result.state .. "/runs") > 0)
+    end)
+    it("keeps a run's inputs over a resume", function()
+        local text = [[playbook "demo" { inputs = { version = { type = "string" }, soak = { type = "duration", default = "1h" } } }
+            note(run.inputs.version .. " " .. run.inputs.soak)
+            gate("red", function() return expect("version", run.inputs.version):equals "v2" end)]]
+        local first = play.run(text, { "--set", "version=v1", raw = true })
+        assert.equal(1, first.code, first.out .. first.err)
+        assert.equal("v1 1h", first:last("note").text)
+        local again = play.again(first, { "resume" })
+        assert.equal(1, again.code, again.out .. again.err)
+        assert.matches('version is "v1"', play.message(again), 1, true)
+    end)
+end)
+
+describe("run", function()
+    it("is read-only, and knows its fields", function()
+        for text, message in pairs {
+            ["run.enviroment = 1"] = "read-only", ["note(run.enviroment)"] = 'did you mean "environment"',
+            ["note(run.inputs.x)"] = 'there is no "x"', ["run.inputs.x = 1"] = "read-only",
+        } do
+            local result = play.run(text)
+            assert.not_equal(0, result.code)
+            assert.matches(message, play.message(result), 1, true)
+        end
+    end)
+    it("tells what has begun", function()
+        local result = play.run [[
+            local before = run.begun "migrate"
+            step("migrate", function() end)
+            step("skipped", { when = false }, function() end)
+            note(("%s %s %s"):format(before, run.begun "migrate", run.begun "skipped"))
+        ]]
+        assert.equal("false true false", result:last("note").text)
+    end)
+    it("has one time for all replays", function()
+        local result = play.run [[
+            local began = run.now()
+            step("keep", function() return began end)
+            gate("red", function() return false, tostring(began == step) end)
+        ]]
+        local again = play.again(result, { "resume" })
+        assert.equal(1, again.code, again.out .. again.err)
+        assert.equal(0, #again:events("observe"))
+    end)
+end)
+
+describe("variables and secrets", function()
+    it("are required all at once, before anything is done", function()
+        local result = play.run([[
+            local cfg = env.require { TOKEN = { min = 20 }, PORT = { format = "integer" }, NOT_THERE = {} }
+            note "never"
+        ]], { env = { TOKEN = "abcdefgh", PORT = "x" } })
+        assert.not_equal(0, result.code)
+        local message = play.message(result)
+        for _, text in ipairs { "TOKEN has 8 characters", "PORT is not an integer", "NOT_THERE is not set" } do
+            assert.matches(text, message, 1, true)
+        end
+        assert.is_nil((result.out .. result.err):find("abcdefgh", 1, true))
+    end)
+    it("hide everywhere", function()
+        local result = play.run([[
+            local cfg = env.require { DB = { format = "mysql" }, TOKEN = {} }
+            note("database " .. cfg.DB .. " " .. cfg.TOKEN)
+            note(("%s"):format(secret "TOKEN"))
+            gate("red", function() return expect("text", "it was correct-" .. "horse-9"):equals "x" end)
+        ]], { env = { DB = "mysql://terp:hunter2-hunter2@db/terp", TOKEN = "correct-horse-9" } })
+        local notes = result:events("note")
+        assert.equal("database mysql://terp:‹secret DB›@db/terp ‹secret TOKEN›", notes[1].payload.text)
+        assert.equal("‹secret TOKEN›", notes[2].payload.text)
+        for _, word in ipairs { "hunter2", "correct-horse" } do
+            assert.is_nil((result.out .. result.err):find(word, 1, true))
+            local found = t.run { "grep", "-rla", word, result.state }
+            assert.equal("", found.out)
+        end
+    end)
+    it("that are missing or too short are refused by name", function()
+        local missing = play.run 'secret "NOT_THERE"'
+        assert.matches('secret "NOT_THERE": is not set', play.message(missing), 1, true)
+        local short = play.run('secret "TOKEN"', { env = { TOKEN = "abc" } })
+        assert.not_equal(0, short.code)
+        assert.matches("TOKEN", play.message(short), 1, true)
+    end)
+    it("come from a file", function()
+        local folder = t.temp()
+        t.write(folder .. "/.env", "TOKEN='from-the-file'\nPORT=8080\n")
+        t.write(folder .. "/.env.other", "TOKEN=from-the-file\n")
+        local result = play.run([[
+            local cfg = env.require { TOKEN = {}, PORT = { format = "integer" } }
+            note(cfg.PORT + 1)
+        ]], { "--env-file", folder .. "/.env" })
+        assert.not_equal(0, result.code) -- note takes a text
+        result = play.run('env.require { TOKEN = { differs = "' .. folder .. '/.env.other" } }', { "--env-file", folder .. "/.env" })
+        assert.matches("is the same as in", play.message(result), 1, true)
+    end)
+    it("asset reads a file beside the playbook, and keeps it", function()
+        local folder = t.temp()
+        t.write(folder .. "/check.sql", "select 1")
+        local result = play.run('note(asset "check.sql") gate("red", function() return false end)', { folder = folder })
+        assert.equal("select 1", result:last("note").text)
+        t.write(folder .. "/check.sql", "select 2")
+        local again = play.again(result, { "resume" })
+        assert.equal(1, again.code, again.out .. again.err)
+        assert.equal(0, #again:events("note"))
+    end)
+end)
