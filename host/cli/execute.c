@@ -83,7 +83,8 @@ int rh_cli_execute(const rh_args *args, rh_run_request *request)
         return rh_complainf(RH_EXIT_USAGE,
                             "--output %s: there is no such mode. Use auto, plain or json",
                             rh_arg(args, "output"));
-    char *state = request->state ? NULL : rh_cli_state(args, !plan, &error);
+    /* A plan keeps nothing: it needs no state folder. */
+    char *state = request->state || plan ? NULL : rh_cli_state(args, true, &error);
     if (rh_error_is_set(&error))
         return rh_complain(RH_EXIT_USAGE, &error);
     if (state)

@@ -141,6 +141,9 @@ end
 
 function environment.build()
     local env = host.basics()
+    if engine.mode() == "plan" then
+        env.ipairs = require("lang.unknown").ipairs
+    end
     for name, word in pairs(engine.words) do
         env[name] = word
     end

@@ -8,7 +8,7 @@ local units = require "lang.units"
 local plan = { problems = 0 }
 
 local function depth_of(scope)
-    local depth = -1
+    local depth = -2 -- the run itself is no level
     while scope do
         scope, depth = scope.parent, depth + 1
     end
@@ -42,12 +42,13 @@ local function read(scope, body)
     if not ok and type(err) == "table" and err.code == "misplaced" then problem(scope, err) end
 end
 
-local NOT_SHOWN = { evidence = true, users = true }
+local NOT_SHOWN = { evidence = true, users = true, bound = true }
 
 function engine.plan_unit(spec, scope, skipped)
     local facts = { kind = spec.kind, name = spec.name, line = scope.line, skipped = skipped }
     for key, value in pairs(spec.facts or {}) do
-        if not NOT_SHOWN[key] then facts[key] = value end
+        local empty = type(value) == "table" and next(value) == nil
+        if not NOT_SHOWN[key] and not empty then facts[key] = value end
     end
     for _, key in ipairs { "duration", "within", "every", "timeout" } do
         if type(facts[key]) == "number" then facts[key] = units.show(facts[key]) end

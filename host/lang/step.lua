@@ -94,7 +94,7 @@ engine.verb("step", function(name, opts, body)
     opts.retry = check_retry(name, opts.retry)
     local compensation
     local value = engine.unit {
-        kind = "step", name = name, opts = opts, place = "effects", own_timeout = true,
+        kind = "step", name = name, opts = opts, body = body, place = "effects", own_timeout = true,
         facts = { undo = opts.undo and true or nil, required = opts.required },
         entered = function(scope, seq)
             if opts.undo then

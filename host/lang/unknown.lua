@@ -1,6 +1,8 @@
 -- Placeholders of plan mode: a value that only a real run knows. One bears indexing, calls, arithmetic,
 -- joining and comparison, ends a loop over it, and prints as ‹known after run›.
 --
+-- ipairs would never end over one: the playbook's own is unknown.ipairs in plan mode.
+--
 -- Lua asks a placeholder neither for its truth nor before == with another type, so an effect's sample
 -- holds one only where any concrete value would lie.
 local unknown = {}
@@ -21,6 +23,11 @@ function unknown.new(label) return new(label or "a value") end
 
 function unknown.is(value) return facts[value] ~= nil end
 
+function unknown.ipairs(list)
+    if unknown.is(list) then return function() end end
+    return ipairs(list)
+end
+
 function unknown.label(value) return facts[value] and facts[value].label end
 
 -- `fn(label)` hears of each comparison that was decided without knowing.
@@ -33,8 +40,6 @@ end
 -- The length that an earlier `#rows` did not know is 0, so that `for i = 1, #rows` ends.
 meta.__len = function() return 0 end
 meta.__index = function(self, key)
-    -- A list of unknown length is empty: ipairs stops at once.
-    if math.type(key) == "integer" then return nil end
     return new(facts[self].label .. "." .. tostring(key))
 end
 meta.__newindex = function() end

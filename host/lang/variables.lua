@@ -70,7 +70,7 @@ local function judge(name, rule, text)
         if path:sub(1, 1) ~= "/" then path = host.run.start_dir .. "/" .. path end
         local other, why = host.variable_in(path, name)
         if why then return why end
-        if other and host.fingerprint(other) == host.fingerprint(text) then
+        if other == text then
             return "is the same as in " .. rule.differs .. ", and must differ"
         end
     end

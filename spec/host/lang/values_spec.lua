@@ -94,7 +94,8 @@ describe("a placeholder", function()
     end)
     it("ends each loop", function()
         for _ in pairs(value) do error "pairs" end
-        for _ in ipairs(value) do error "ipairs" end
+        for _ in unknown.ipairs(value) do error "ipairs" end
+        assert.equal("‹known after run›", tostring(value[1].name))
         for _ = 1, #value do error "#" end
     end)
     it("tells of a guess", function()

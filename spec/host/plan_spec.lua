@@ -1,0 +1,73 @@
+local play = require "spec.host.play"
+local t = require "spec.helper"
+
+local function plan(body, options)
+    options = options or {}
+    local path, folder = t.playbook(options.raw and body or play.text(body, options.more), "demo")
+    local result = t.host { "plan", path, "--format", "json", cwd = folder, state = folder .. "/state", env = options.env }
+    result.folder, result.lines = folder, require("dkjson").decode(result.out) or {}
+    function result:find(kind, name)
+        for _, line in ipairs(self.lines) do
+            if line.kind == kind and (not name or line.name == name or line.effect == name) then return line end
+        end
+    end
+    return result
+end
+
+describe("plan", function()
+    it("says each effect, and touches nothing", function()
+        local result = plan [[
+            local sh, fs, http = require "rollout.sh", require "rollout.fs", require "rollout.http"
+            local cfg = env.require { TOKEN = {}, PORT = { format = "integer" } }
+            stage("Deploy", { only = "staging" }, function()
+                approve("Go", {})
+                gate("up", { within = "1m" }, function() return http.check "http://127.0.0.1:1/health" end)
+                local made = step("make", { undo = function() sh.run { "rm", "made" } end }, function()
+                    fs.write("made", "x")
+                    return http.post("http://127.0.0.1:1/x", { bearer = cfg.TOKEN }).json
+                end)
+                rollback("back", function() step("revert", function() sh.run { "git", "revert" } end) end)
+                step("use", function() sh.run { "echo", tostring(made.id .. "-" .. made.list[1].name) } end)
+                for _, row in ipairs(made.rows) do error(row) end
+                soak("rate", { duration = "1h", every = "1m" }, function() return expect("x", made.rate):below(1) end)
+                wait "24h"
+                confirm "looks good"
+                checklist("items", { "a", "b" })
+                notify "done"
+                note "n"
+                attach "made"
+            end)
+            stage("Elsewhere", { only = "production" }, function() error "never" end)
+        ]]
+        assert.equal(0, result.code, result.out .. result.err)
+        assert.is_false(t.exists(result.folder .. "/made"))
+        assert.equal("unsafe", result:find("effect", "http.post").class)
+        assert.matches("git revert", result:find("effect", "sh.run").describe .. result.out)
+        assert.matches("known after run", result.out)
+        assert.equal("only in production", result:find("stage", "Elsewhere").skipped)
+        for _, kind in ipairs { "approve", "gate", "step", "undo", "rollback", "soak", "wait", "confirm", "checklist", "notify",
+            "note", "attach" } do
+            assert.truthy(result:find(kind), kind)
+        end
+        assert.is_nil(result:find("problem"))
+    end)
+    it("says where it decided without knowing", function()
+        local result = plan [[
+            local fs = require "rollout.fs"
+            local size = step("look", function() return { n = require("rollout.http").get("http://127.0.0.1:1/").json.n } end)
+            if size.n < 5 then note "small" end
+        ]]
+        assert.equal(0, result.code, result.out .. result.err)
+        assert.matches("one of two ways", result:find("guess").text)
+    end)
+    it("goes on behind a problem, and ends with exit 2", function()
+        local result = plan [[
+            stage("wrong", function() require("rollout.sh").run { "true" } end)
+            stage("typo", function() gaet("x", function() end) end)
+            step("fine", function() require("rollout.sh").run { "true" } end)
+        ]]
+        assert.equal(2, result.code)
+        assert.matches("touches the world", result:find("problem").text)
+        assert.truthy(result:find("step", "fine"))
+    end)
+end)
