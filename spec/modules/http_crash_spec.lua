@@ -1,0 +1,58 @@
+local t = require "spec.helper"
+
+-- A server that takes requests and answers none until `answering` is set.
+local function slow_server()
+    local server = { seen = {} }
+    server.port = t.serve(function(client, bytes)
+        if bytes then
+            server.seen[#server.seen + 1] = bytes
+            if server.answering then
+                client:write("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
+            end
+        end
+    end)
+    server.url = "http://127.0.0.1:" .. server.port .. "/"
+    return server
+end
+
+-- Starts a run whose one step makes the request, and kills the host when the server has it.
+local function killed(call)
+    local server = slow_server()
+    local path, folder = t.playbook(([[
+        playbook "crash" { environments = { "test" } }
+        local http = require "rollout.http"
+        step("ask", function() return http.%s.body end)
+    ]]):format(call:format(server.url)))
+    local state = folder .. "/state"
+    local host = t.start_host { path, state = state, cwd = folder }
+    t.eventually("a request", function() return #server.seen == 1 end)
+    host:kill("sigkill")
+    host:wait()
+    server.answering = true
+    return server, { state = state, cwd = folder }
+end
+
+describe("http and a host that dies while a request is under way", function()
+    it("reads again", function()
+        local server, where = killed 'get("%s")'
+        local resumed = t.host { "resume", state = where.state, cwd = where.cwd }
+        assert.equal(0, resumed.code, resumed.err .. resumed.out)
+        assert.equal(2, #server.seen)
+    end)
+
+    it("sends an idempotent change again, with the same key", function()
+        local server, where = killed 'post("%s", { idempotency_key = "order-7" })'
+        local resumed = t.host { "resume", state = where.state, cwd = where.cwd }
+        assert.equal(0, resumed.code, resumed.err .. resumed.out)
+        assert.equal(2, #server.seen)
+        assert.matches("Idempotency%-Key: order%-7", server.seen[2])
+    end)
+
+    it("leaves an unsafe one to a person, and names it", function()
+        local server, where = killed 'post("%s", { json = { n = 1 } })'
+        local resumed = t.host { "resume", state = where.state, cwd = where.cwd }
+        assert.equal(7, resumed.code, resumed.err .. resumed.out)
+        assert.is_truthy((resumed.out .. resumed.err):find("POST " .. server.url, 1, true))
+        assert.equal(1, #server.seen)
+    end)
+end)
