@@ -10,9 +10,11 @@
 #include "run/host.h"
 #include "run/lang.h"
 
+#include <ftw.h>
 #include <jansson.h>
 #include <limits.h>
 #include <lua5.4/lauxlib.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -55,15 +57,26 @@ static bool name_run(rh_error *error)
     return run.id != NULL;
 }
 
-/* Of a run that may not begin: nothing is in its folders yet. */
-static void drop_folder(void)
+static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *at)
 {
-    static const char *const folders[] = {"inbox", "log", "sources", "spool", ""};
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
-        char *path = rh_format("%s/%s", run.run_dir, folders[i]);
-        rmdir(path);
-        free(path);
+    (void)status, (void)type, (void)at;
+    return remove(path);
+}
+
+/* A new run that could not begin leaves nothing behind: nothing of it was committed. Raises "locked", or
+ * "journal": what cannot be recorded is not begun. */
+static _Noreturn void refuse_to_begin(lua_State *L, rh_error *error)
+{
+    if (!run.host.resumed && run.run_dir) {
+        rh_inbox_close(run.host.inbox);
+        rh_journal_close(run.host.journal);
+        run.host.inbox = NULL;
+        run.host.journal = NULL;
+        nftw(run.run_dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
     }
+    if (!same(error->code, "locked"))
+        error->code = "journal";
+    rh_raise(L, error);
 }
 
 /* A new run gets its journal only when its header holds: what does not load leaves nothing. */
@@ -82,7 +95,7 @@ static bool make_durable(rh_error *error)
 }
 
 /* (name, environment): the header is accepted. Takes the lock of the environment, makes the run durable,
- * starts its guardian. Raises "locked"; then no run was begun. */
+ * starts its guardian. */
 static int l_begin(lua_State *L)
 {
     rh_error error = {0};
@@ -90,16 +103,11 @@ static int l_begin(lua_State *L)
     run.environment = rh_strdup(luaL_checkstring(L, 2));
     run.host.name = run.name;
     run.host.environment = run.environment;
-    if (!run.host.resumed && !name_run(&error))
-        rh_raise(L, &error);
-    run.lock = rh_lock_environment(run.request.state, run.name, run.environment, run.id, &error);
-    if (!run.lock && !run.host.resumed)
-        drop_folder();
-    if (!run.lock || !make_durable(&error))
-        rh_raise(L, &error);
-    run.guarded = rh_guardian_start(run.run_dir, &error);
-    if (!run.guarded)
-        rh_raise(L, &error);
+    if ((!run.host.resumed && !name_run(&error)) ||
+        !(run.lock =
+              rh_lock_environment(run.request.state, run.name, run.environment, run.id, &error)) ||
+        !make_durable(&error) || !(run.guarded = rh_guardian_start(run.run_dir, &error)))
+        refuse_to_begin(L, &error);
     describe(L);
     return 0;
 }
@@ -145,8 +153,9 @@ static bool reopen(rh_error *error)
     run.start = json_loads(event.payload, 0, NULL);
     if (!run.start)
         return rh_fail(error, "journal", "run %s: its first event cannot be read", run.id);
-    const char **fields[] = {&run.request.playbook,   &run.request.environment, &run.request.at,
-                             &run.request.env_file,   &run.request.roles_file,  &run.request.emergency};
+    const char **fields[] = {&run.request.playbook,   &run.request.environment,
+                             &run.request.at,         &run.request.env_file,
+                             &run.request.roles_file, &run.request.emergency};
     static const char *const names[] = {"playbook", "environment", "at",
                                         "env_file", "roles_file",  "emergency"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -173,7 +182,9 @@ static int ended_with(void)
     json_t *code = json_object_get(end, "exit");
     bool again = same(run.request.intent, "rollback") &&
                  same(json_string_value(json_object_get(end, "status")), "succeeded");
-    int exit_code = again ? -1 : json_is_integer(code) ? (int)json_integer_value(code) : EXIT_BROKEN;
+    int exit_code = again                   ? -1
+                    : json_is_integer(code) ? (int)json_integer_value(code)
+                                            : EXIT_BROKEN;
     json_decref(end);
     event.replayed = false; /* it is what this process has to tell */
     if (exit_code >= 0)
@@ -197,7 +208,8 @@ static bool prepare(rh_error *error)
     if (run.request.run && !reopen(error))
         return false;
     if (run.request.playbook && !run.request.run && access(run.request.playbook, R_OK) != 0)
-        return rh_fail(error, "usage", "there is no playbook %s that can be read", run.request.playbook);
+        return rh_fail(error, "usage", "there is no playbook %s that can be read",
+                       run.request.playbook);
     char cwd[PATH_MAX];
     run.start_dir = rh_strdup(getcwd(cwd, sizeof cwd) ? cwd : "/");
     run.host.start_dir = run.start_dir;
@@ -308,8 +320,9 @@ void rh_run_interrupt(int level)
     if (!run.task || rh_task_finished(run.task))
         return;
     rh_error error = {0};
-    rh_fail(&error, "paused", level > 1 ? "interrupted: the effect in flight was cancelled"
-                                        : "interrupted: the effect in flight was finished");
+    rh_fail(&error, "paused",
+            level > 1 ? "interrupted: the effect in flight was cancelled"
+                      : "interrupted: the effect in flight was finished");
     rh_error_push(run.L, &error);
     lua_pushboolean(run.L, 1);
     lua_setfield(run.L, -2, "control");

@@ -23,38 +23,36 @@ struct sqlite {
     sqlite3_stmt *insert;
     char *path;
     int wal_pages;
+    bool begun;     /* there was a commit */
     bool immutable; /* nobody writes it, as far as could be seen when it was opened */
 };
+
+/* What is to be said to somebody whose disk is full: whether there is something to go on from. */
+static const char *advice(const struct sqlite *s)
+{
+    return s->begun ? "What was recorded before is safe: make room, then resume the run"
+                    : "Nothing was begun: make room, then start it again";
+}
 
 static bool failed(struct sqlite *s, rh_error *error, const char *what)
 {
     int code = s->db ? sqlite3_errcode(s->db) : SQLITE_NOMEM;
     int os = s->db ? sqlite3_system_errno(s->db) : 0;
     const char *reason = s->db ? sqlite3_errmsg(s->db) : "out of memory";
-    switch (code) {
-    case SQLITE_FULL:
-        return rh_fail(
-            error, "journal",
-            "cannot %s the journal %s: the disk is full. What was recorded before is safe: free some "
-            "space, then resume the run",
-            what, s->path);
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
+    if (code == SQLITE_FULL || (code == SQLITE_IOERR && os == ENOSPC))
+        return rh_fail(error, "journal", "cannot %s the journal %s: the disk is full. %s", what,
+                       s->path, advice(s));
+    if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
         return rh_fail(error, "journal", "the journal %s is damaged (%s): nothing was changed",
                        s->path, reason);
-    case SQLITE_IOERR:
-        return rh_fail(error, "journal",
-                       "cannot %s the journal %s: %s: %s. What was recorded before is safe", what,
-                       s->path, reason, os ? strerror(os) : "input/output error");
-    default:
-        return rh_fail(error, "journal", "cannot %s the journal %s: %s%s%s", what, s->path, reason,
-                       os ? ": " : "", os ? strerror(os) : "");
-    }
+    return rh_fail(error, "journal", "cannot %s the journal %s: %s%s%s. %s", what, s->path, reason,
+                   os ? ": " : "", os ? strerror(os) : "",
+                   code == SQLITE_IOERR ? advice(s) : "Nothing was changed");
 }
 
 static bool run_sql(struct sqlite *s, const char *sql, rh_error *error)
 {
-    return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK || failed(s, error, "prepare");
+    return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK || failed(s, error, "write");
 }
 
 /* The first column of the first row as text (free() it), or NULL. */
@@ -200,6 +198,7 @@ static bool open_database(struct sqlite *s, const char *run, rh_store_mode mode,
     sqlite3_busy_timeout(s->db, BUSY_MS);
     if (mode == RH_STORE_CREATE)
         return create(s, run, error);
+    s->begun = true;
     return recognise(s, error) && (mode == RH_STORE_READ || prepare_writing(s, error));
 }
 
@@ -241,6 +240,7 @@ static bool sqlite_append(rh_store *store, bool (*next)(void *data, rh_store_row
             return failed(s, error, "write");
     if (sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
         return failed(s, error, "write");
+    s->begun = true;
     if (s->wal_pages >= CHECKPOINT_PAGES &&
         sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) != SQLITE_OK)
         return failed(s, error, "checkpoint");
