@@ -44,19 +44,6 @@ static inline int begin_run(void **state)
     return mkdtemp(run_dir) ? 0 : -1;
 }
 
-static inline int remove_run(void **state)
-{
-    (void)state;
-    if (rh_commands()) { /* a spec that failed half-way */
-        rh_guardian_leave(true);
-        rh_loop_close();
-    }
-    char *command = rh_format("rm -rf '%s'", run_dir);
-    int status = system(command);
-    free(command);
-    return status;
-}
-
 static inline void host_begins(void)
 {
     rh_error error = {0};
@@ -154,6 +141,24 @@ static inline char *contents(const char *name)
         rh_buffer_add(&text, chunk, size);
     fclose(file);
     return rh_buffer_take(&text);
+}
+
+static inline int remove_run(void **state)
+{
+    (void)state;
+    if (rh_commands()) { /* a spec that failed half-way */
+        rh_guardian_leave(true);
+        rh_loop_close();
+    }
+    char *complaints = contents("spool/guardian.err"); /* a sanitizer's, too */
+    bool quiet = !complaints || !*complaints;
+    if (!quiet)
+        print_error("%s", complaints);
+    free(complaints);
+    char *command = rh_format("rm -rf '%s'", run_dir);
+    int status = system(command);
+    free(command);
+    return quiet ? status : -1;
 }
 
 static inline long ledger_number(const char *before)
