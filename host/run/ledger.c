@@ -140,7 +140,7 @@ rh_ledger_entry rh_ledger_look(int dir, const char *id, int64_t guardian)
     return look.entry;
 }
 
-uint64_t rh_ledger_hash(const char *id, size_t size)
+static uint64_t hash_of(const char *id, size_t size)
 {
     uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
     for (size_t i = 0; i < size; i++)
@@ -165,12 +165,18 @@ uint64_t *rh_ledger_ids(int dir, size_t *count)
         if (strncmp(line, "start ", 6) == 0) {
             if (*count == room)
                 ids = rh_realloc(ids, (room = room ? room * 2 : 64) * sizeof *ids);
-            ids[(*count)++] = rh_ledger_hash(line + 6, (size_t)(stop - line - 6));
+            ids[(*count)++] = hash_of(line + 6, (size_t)(stop - line - 6));
         }
     rh_buffer_free(&text);
     if (*count)
         qsort(ids, *count, sizeof *ids, compare);
     return ids;
+}
+
+bool rh_ledger_has(const uint64_t *ids, size_t count, const char *id)
+{
+    const uint64_t hash = hash_of(id, strlen(id));
+    return count && bsearch(&hash, ids, count, sizeof hash, compare);
 }
 
 static bool read_at(int fd, rh_buffer *out, uint64_t size, uint64_t offset)

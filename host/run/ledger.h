@@ -35,7 +35,7 @@ rh_ledger_entry rh_ledger_look(int dir, const char *id, int64_t guardian);
 
 /* The ids that the ledger has, as sorted hashes (free() them), to tell quickly that a new id is new. */
 uint64_t *rh_ledger_ids(int dir, size_t *count);
-uint64_t rh_ledger_hash(const char *id, size_t size);
+bool rh_ledger_has(const uint64_t *ids, size_t count, const char *id);
 
 /* Appends what the spool kept of one stream (name: "out" or "err") of which `total` bytes were printed; a line that says
  * how much is left out stands in the gap. */
