@@ -285,7 +285,7 @@ local before = stage("Deployment Steps", { window = production and standard_wind
 
         -- "Critical functionality broken" and "Data integrity issues" are the smoke tests; a vulnerability or a complaint that
         -- a person hears of is `rollouthost rollback`, at any time.
-        soak("Decision Criteria for Rollback", { duration = input.watch, every = input.watch_every }, function()
+        soak("Decision Criteria for Rollback", { duration = input.watch, every = input.watch_every, failures = 1 }, function()
             return measured:rises_at_most({ errors = "5%", latency = "50%" }, before.metrics)
         end)
         gate("Monitor error rates (should be at or below baseline)", patient, function()

@@ -8,8 +8,8 @@ Source.__index = Source
 
 -- Below one error in a hundred requests a rise says more about the number of requests than about the release.
 local ERROR_FLOOR = 0.01
--- Below 20 ms a rise is the machine's, not the release's.
-local LATENCY_FLOOR = 20
+-- Below 200 ms nobody notices a rise, and a busy machine makes one by itself.
+local LATENCY_FLOOR = 200
 
 --- A JSON endpoint that answers { requests, error_rate, p95_ms, … } over `window`.
 function metrics.source(url, window)
