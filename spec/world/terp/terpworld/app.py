@@ -153,6 +153,8 @@ class App:
             user = None
             if handler is not terp.login:
                 user = self.user(connection, bearer)
+                if bearer and not user:
+                    raise terp.Refused(401, "this session is over")
                 if self.maintenance() and not (user and user["is_test"]):
                     raise terp.Refused(503, "maintenance")
                 if not user:

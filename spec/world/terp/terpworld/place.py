@@ -8,8 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
@@ -139,6 +137,12 @@ class Place:
                 time.sleep(0.01)
         path.unlink()
 
+    def stop_all(self):
+        """The database last: the others use it."""
+        names = [path.stem for path in (self.root / "run").glob("*.pid") if path.stem != "mariadbd"]
+        for name in sorted(names, key=lambda name: name == "mariadb"):
+            self.stop(name)
+
     def lock(self, name):
         """An exclusive lock until the returned file is closed."""
         lock = open(self.root / "run" / f"{name}.lock", "w")
@@ -146,13 +150,11 @@ class Place:
         return lock
 
 
-def answers(url):
-    """A function that tells whether something answers there, whatever the status."""
+def answers(port):
+    """A function that tells whether a server listens there."""
     def ready():
         try:
-            urllib.request.urlopen(url, timeout=2).read()
-            return True
-        except urllib.error.HTTPError:
+            socket.create_connection(("127.0.0.1", port), timeout=2).close()
             return True
         except OSError:
             return False
