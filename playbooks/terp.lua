@@ -114,7 +114,7 @@ stage("24 Hours Before", { only = "production", before = "24h" }, function()
     confirm "Review and finalize rollback plan"
     confirm "Confirm on-call engineer availability"
     gate("Verify backup systems are functioning", function()
-        local size = db:value("select sum(data_length + index_length) from information_schema.tables "
+        local size = db:value("select cast(sum(data_length + index_length) as unsigned) from information_schema.tables "
             .. "where table_schema = database()")
         -- The dump, its copy and the restore that proves it.
         return { expect("free in BACKUP_DIR", fs.free(cfg.BACKUP_DIR)):at_least(3 * size, "bytes"),
