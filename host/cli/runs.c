@@ -9,7 +9,9 @@
 
 char *rh_cli_state(const rh_args *args, bool write, rh_error *error)
 {
-    return rh_state_open(rh_arg(args, "state"), write, error);
+    /* The user's own folder is made by whatever looks at it first; one that is named must be there to be read. */
+    const char *given = rh_arg(args, "state");
+    return rh_state_open(given, write || (!given && !getenv("ROLLOUTHOST_STATE")), error);
 }
 
 bool rh_run_ref_find(rh_run_ref *ref, const rh_args *args, const char *word, bool write,
