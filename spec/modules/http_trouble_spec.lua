@@ -55,6 +55,18 @@ describe("http in bad luck", function()
         assert.equal(1, #seen)
     end)
 
+    it("ends with its step", function()
+        local U, seen = scripted(function() end)
+        local run = t.play(([[
+            playbook "late" { environments = { "test" } }
+            local http = require "rollout.http"
+            step("ask", { timeout = "300ms" }, function() return http.get(%q, { timeout = "1h" }) end)
+        ]]):format(U))
+        assert.equal(1, run.code, run.err)
+        assert.matches('"code":"timeout"', run.out)
+        assert.equal(1, #seen)
+    end)
+
     it("gives up on a body that drips", function()
         local U = scripted(function() return "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\ndrip" end)
         assert.equal("timeout", problem([[ http.get(U, { timeout = "300ms" }) ]], { U = U }).code)
