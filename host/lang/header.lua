@@ -114,7 +114,8 @@ engine.words.run = sealed("run", facts, RUN)
 
 local function publish(made, values)
     local run = host.run
-    facts.id, facts.operator, facts.host, facts.mode = run.id, run.operator, run.host, run.mode
+    facts.id = run.id or made.name .. "-‹run›" -- a plan has none
+    facts.operator, facts.host, facts.mode = run.operator, run.host, run.mode
     facts.playbook, facts.environment = made.name, made.environment
     facts.started = select(3, host.recall("run.start", "")) or host.now()
     facts.planned = run.at

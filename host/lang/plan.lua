@@ -20,12 +20,18 @@ local function say(scope, facts)
     host.say("plan", scope.key, facts)
 end
 
--- Something that a real run would stumble over as well. The plan goes on behind it.
+-- Mistakes that no value which only a run knows can cause.
+local CERTAIN = { usage = true, misplaced = true, undefined = true, syntax = true, module = true, destructive = true }
+
+-- A body that ended with an error: one that a real run would stumble over as well, or one that comes of samples
+-- standing for what only a run knows. The plan goes on behind it.
 local function problem(scope, err)
-    plan.problems = plan.problems + 1
     local plain = engine.plain_error(err)
-    say(scope, { kind = "problem", depth = depth_of(scope) + 1, text = plain.message, code = plain.code,
-        line = plain.where })
+    local certain = CERTAIN[plain.code]
+    plan.problems = plan.problems + (certain and 1 or 0)
+    say(scope, { kind = certain and "problem" or "guess", depth = depth_of(scope) + 1, code = plain.code,
+        line = plain.where,
+        text = certain and plain.message or "without a run's values the plan cannot follow this further: " .. plain.message })
 end
 
 -- Runs a body on samples. → ok, value

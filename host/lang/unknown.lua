@@ -43,7 +43,11 @@ meta.__index = function(self, key)
     return new(facts[self].label .. "." .. tostring(key))
 end
 meta.__newindex = function() end
-meta.__call = function(self) return new(facts[self].label .. "()") end
+meta.__call = function(self, ...)
+    -- So a generic for asks its iterator for the first time: the loop ends at once.
+    if select("#", ...) == 2 and ... == nil and select(2, ...) == nil then return nil end
+    return new(facts[self].label .. "()")
+end
 meta.__pairs = function() return function() end end
 meta.__tostring = function(self) return facts[self].text end
 meta.__name = "unknown"

@@ -2,7 +2,6 @@
 local host = require "lang.host"
 local engine = require "lang.engine"
 local options = require "lang.options"
-local unknown = require "lang.unknown"
 local urls = require "lang.urls"
 
 local variables = {}
@@ -99,12 +98,27 @@ local function reveal(name, rule, text, value)
     return host.make_secret(name, text)
 end
 
+-- A plan needs no secrets and no settings: something of the same form stands in, and the plan says so.
+local function stand_in(name, rule)
+    local text = name .. " is not set"
+    host.say("plan", engine.scope().key, { kind = "guess", depth = 0, line = engine.blame(),
+        text = text .. ": the plan goes on with something of its form" })
+    if rule.one_of then return rule.one_of[1] end
+    if rule.equals ~= nil then return rule.equals end
+    if PUBLIC[rule.format] then return select(2, judge(name, { format = rule.format }, "1")) end
+    if urls.schemes[rule.format] then
+        return ("%s://%s.invalid/unset"):format(urls.schemes[rule.format][1], name:lower():gsub("_", "-"))
+    end
+    if rule.public then return ("‹%s›"):format(text) end
+    return host.make_secret(name, "stands in for " .. name)
+end
+
 -- One variable: its value, or nil and the problem.
 local function read(name, rule)
     local text, origin = host.variable(name)
     if text == nil or text == "" then
         if rule.optional then return nil end
-        if engine.mode() == "plan" then return unknown.new(name) end
+        if engine.mode() == "plan" then return stand_in(name, rule) end
         return nil, (text and "is empty" or "is not set") .. (rule.help and " (" .. rule.help .. ")" or "")
     end
     local wrong, value = judge(name, rule, text)
@@ -204,7 +218,7 @@ engine.verb("secret", function(name)
     end
     local value = host.secret(name)
     if value == nil then
-        if engine.mode() == "plan" then return unknown.new("secret " .. name) end
+        if engine.mode() == "plan" then return stand_in(name, {}) end
         options.refuse(("secret %q"):format(name), "is not set: give it in the environment, in "
             .. "$CREDENTIALS_DIRECTORY/" .. name .. " or with --env-file")
     end

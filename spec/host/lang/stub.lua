@@ -61,6 +61,7 @@ stub.engine = {
     is_playbook_error = function(err) return type(err) ~= "table" or err.code == "lua" end,
     check_place = function(fn, ...) return pcall(fn, ...) end,
     verb = function() end,
+    scope = function() return { key = "" } end,
 }
 
 package.loaded["lang.host"] = stub.host

@@ -96,6 +96,7 @@ describe("a placeholder", function()
         for _ in pairs(value) do error "pairs" end
         for _ in unknown.ipairs(value) do error "ipairs" end
         assert.equal("‹known after run›", tostring(value[1].name))
+        for _ in value:gmatch "x" do error "iterator" end
         for _ = 1, #value do error "#" end
     end)
     it("tells of a guess", function()

@@ -8,7 +8,6 @@ end
 require "lang.variables"
 local inputs = require "lang.inputs"
 local urls = require "lang.urls"
-local unknown = require "lang.unknown"
 
 local env = stub.engine.words.env
 
@@ -71,7 +70,12 @@ describe("env.require", function()
     end)
     it("plans without values", function()
         stub.mode = "plan"
-        assert.is_true(unknown.is(env.require { TOKEN = {} }.TOKEN))
+        local cfg = env.require { TOKEN = {}, N = { format = "integer" }, DB_URL = { format = "mysql" }, E = { one_of = { "a" } } }
+        assert.equal("‹secret TOKEN›", tostring(cfg.TOKEN))
+        assert.equal(1, cfg.N)
+        assert.equal("mysql://db-url.invalid/unset", cfg.DB_URL)
+        assert.equal("a", cfg.E)
+        assert.equal(4, #stub.said)
     end)
 end)
 
