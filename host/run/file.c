@@ -76,13 +76,15 @@ bool rh_file_write(const char *path, const void *data, size_t size, mode_t mode,
     char *partial = rh_format("%s/.%016llx.partial", folder, mark);
     int fd = open(partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     bool ok = fd >= 0 && write_new(fd, data, size, mode, durable) && rename(partial, path) == 0;
+    const int err = errno;
     if (!ok)
-        rh_fail_errno(error, errno, "cannot write %s", path);
+        rh_fail_errno(error, err, "cannot write %s", path);
     if (fd >= 0) {
         close(fd);
         if (!ok)
             unlink(partial);
     }
+    errno = err;
     ok = ok && (!durable || rh_file_sync_folder(folder, error));
     free(partial);
     free(folder);

@@ -11,7 +11,8 @@
 
 /* Appends the file's bytes; "io" when it cannot be read, "too_large" above `limit` bytes. */
 bool rh_file_read(const char *path, size_t limit, rh_buffer *out, rh_error *error);
-/* The file is complete under its name or not there at all; `durable`: it and its name are on disk on return. */
+/* The file is complete under its name or not there at all; `durable`: it and its name are on disk on return.
+ * On errors errno says why as well. */
 bool rh_file_write(const char *path, const void *data, size_t size, mode_t mode, bool durable,
                    rh_error *error);
 bool rh_file_sync_folder(const char *path,

@@ -139,6 +139,12 @@ static bool check(const char *path, bool write, rh_error *error)
                path, strerror(errno));
 }
 
+bool rh_state_fail_making(const char *path, int err, rh_error *error)
+{
+    const bool full = err == ENOSPC || err == EDQUOT || err == EIO;
+    return rh_fail(error, full ? "journal" : "state", "%s cannot be made: %s", path, strerror(err));
+}
+
 static bool make_folders(char *path, rh_error *error)
 {
     for (char *slash = strchr(path + 1, '/');; slash = strchr(slash + 1, '/')) {
@@ -149,8 +155,7 @@ static bool make_folders(char *path, rh_error *error)
         if (slash)
             *slash = '/';
         if (status != 0 && err != EEXIST)
-            return rh_fail(error, "state", "the state folder %s cannot be made: %s", path,
-                           strerror(err));
+            return rh_state_fail_making(path, err, error);
         if (!slash)
             return true;
     }
@@ -196,7 +201,7 @@ static bool make_rooms(const char *state, rh_error *error)
             ok = chmod(path, status.st_mode & 02770) == 0 ||
                  rh_fail_errno(error, errno, "cannot use %s", path);
         else if (errno != EEXIST)
-            ok = rh_fail(error, "state", "%s cannot be made: %s", path, strerror(errno));
+            ok = rh_state_fail_making(path, errno, error);
         free(path);
     }
     return ok;
@@ -234,7 +239,8 @@ bool rh_state_key(const char *state, uint8_t key[RH_STATE_KEY], rh_error *error)
         char *made = rh_format("%s/key.%ld", state, (long)getpid());
         rh_random(key, RH_STATE_KEY);
         ok = rh_file_write(made, key, RH_STATE_KEY, status.st_mode & S_IRGRP ? 0640 : 0600, true,
-                           error);
+                           NULL) ||
+             rh_state_fail_making(path, errno, error);
         /* link() does not replace: of two runs that begin at once, both take the first one's key. */
         if (ok && link(made, path) != 0 && errno != EEXIST)
             ok = rh_fail_errno(error, errno, "cannot make %s", path);

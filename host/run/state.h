@@ -11,8 +11,12 @@
 
 /* The state folder as an absolute path: `given` (--state, or NULL), else $ROLLOUTHOST_STATE, else
  * /var/lib/rollouthost where it is writable, else the user's own. `write`: it is created if missing and must be
- * writable. Errors ("state"): read-only, someone else's, writable by anyone, on a network file system. */
+ * writable. Errors ("state"; "journal" where the disk is full): read-only, someone else's, writable by anyone, on a network file system. */
 char *rh_state_open(const char *given, bool write, rh_error *error);
+
+/* Fills *error for something in it that could not be made: "journal" where the disk is full or broken, else
+ * "state". Returns false. */
+bool rh_state_fail_making(const char *path, int err, rh_error *error);
 
 enum { RH_STATE_KEY = 32 };
 /* The key of fingerprints: made on first use. */

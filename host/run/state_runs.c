@@ -18,7 +18,7 @@
 static bool make_folder(const char *path, mode_t mode, rh_error *error)
 {
     return (mkdir(path, 0700) == 0 && chmod(path, mode) == 0) ||
-           rh_fail(error, "state", "%s cannot be made: %s", path, strerror(errno));
+           rh_state_fail_making(path, errno, error);
 }
 
 static bool make_run(const char *state, const char *run, rh_error *error)

@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -427,7 +428,7 @@ static void ten_thousand_steps_are_recalled_quickly(void **state)
     }
     commit(journal);
     rh_journal_close(journal);
-    int64_t start = rh_mono_us();
+    clock_t start = clock();
     journal = reopen(state);
     for (unsigned i = 0; i < 10000; i++) {
         char key[60];
@@ -436,11 +437,10 @@ static void ten_thousand_steps_are_recalled_quickly(void **state)
         assert_true(rh_journal_recall(journal, "step.end", key, &event));
         assert_int_equal(event.seq, i * 4 + 4);
     }
-    int64_t took = rh_mono_us() - start;
-    print_message("40,000 events verified, loaded, 10,000 recalled: %.1f ms\n",
-                  (double)took / 1000);
-    if (getenv("SPEC_SLOW") == NULL) /* valgrind takes fifty times as long */
-        assert_true(took < 2000000); /* an order above what it takes: for busy machines */
+    /* The processor's time: others may be using the machine. The limit is generous to sanitizers. */
+    double ms = 1000.0 * (double)(clock() - start) / CLOCKS_PER_SEC;
+    print_message("40,000 events verified, loaded, 10,000 recalled: %.1f ms\n", ms);
+    assert_true(ms < 2000);
     rh_journal_close(journal);
 }
 
