@@ -116,6 +116,25 @@ describe("rollout.http", function()
         assert.equal("status", problem([[ http.get(U .. "/503", { secret = "json.token" }) ]]).code)
     end)
 
+    it("is told in a plan, with nothing sent", function()
+        local path, folder = t.playbook([[
+            playbook "plan" { environments = { "test" } }
+            local http = require "rollout.http"
+            local page = step("look", function() return http.get("http://127.0.0.1:1/", { expect = 201 }) end)
+            if page.status == 201 then note("made") end
+            step("change", function()
+                local token = http.post("http://127.0.0.1:1/login", { json = page.json.user, secret = "json.token" })
+                http.put("http://127.0.0.1:1/" .. page.json.id, { bearer = token, form = { a = page.body } })
+            end)
+        ]])
+        local plan = t.host { "plan", path, cwd = folder }
+        assert.equal(0, plan.code, plan.err .. plan.out)
+        for _, line in ipairs { "GET http://127.0.0.1:1/ .*read", "made", "POST http://127.0.0.1:1/login .*unsafe",
+            "PUT http://127.0.0.1:1/‹known after run› .*idempotent" } do
+            assert.matches(line, plan.out)
+        end
+    end)
+
     it("refuses what it cannot mean", function()
         for body, part in pairs {
             ['http.get("ftp://x/y")'] = "is not an http",
