@@ -95,6 +95,8 @@ int rh_cli_execute(const rh_args *args, rh_run_request *request)
     request->wait = rh_flag(args, "wait");
     request->yes = rh_flag(args, "yes");
     request->interactive = mode == RH_SHOW_TERMINAL && isatty(STDIN_FILENO) == 1;
+    /* A reader that goes away must not end the run. */
+    signal(SIGPIPE, SIG_IGN);
     watch_signals();
     rh_show_open(mode);
     const int code = rh_run_execute(request, &error);

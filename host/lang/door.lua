@@ -190,6 +190,7 @@ local function journaled(def, args, class, scope, line)
             begun.effect == def.name and begun.line == line and " with other arguments" or ""))
     end
     local ctx = context(scope, key, def)
+    ctx.id = begun and begun.id or ctx.id
     local cancelled = ended and ended.status == "cancelled"
     if ended and not cancelled then
         if ended.status == "failed" then
@@ -201,6 +202,9 @@ local function journaled(def, args, class, scope, line)
         local settled, value = settle(def, args, ctx, class, scope, math.max(begun_seq, ended_seq or 0), cancelled)
         if settled then
             return finish(def, args, key, host.mono(), value)
+        end
+        if not ctx.adopting then -- done again: a command of that id would be adopted, so it gets another
+            begun, ctx.id = nil, engine.slug(key) .. "-" .. begun_seq
         end
     end
     if not begun then

@@ -80,6 +80,7 @@ function engine.begin(header)
         })
     end
     if host.run.resumed then
+        host.unhold() -- the record of an earlier stop of this run
         engine.record("run.resume", "", { intent = host.run.intent, operator = host.run.operator, reason = host.run.reason })
     end
     engine.commit()
@@ -262,7 +263,7 @@ function after(err)
     elseif code == "abort" then
         host.task.clear()
         run_hooks("finished", { status = "aborted", cause = err.message })
-        host.release()
+        host.unhold()
         return finish("stopped", err, { aborted = true })
     end
     local policy = err.policy
@@ -276,7 +277,8 @@ function after(err)
 end
 
 local function succeeded(value)
-    if engine.frozen or host.run.intent == "rollback" then -- a rollback of a run that had come to its end
+    -- A rollback of a run that had come to its end, or one that was asked for while its last step ran.
+    if engine.frozen or engine.asked_rollback or host.run.intent == "rollback" then
         return roll_back(engine.asked_rollback or engine.frozen, true)
     end
     local outcome = { status = "succeeded" }

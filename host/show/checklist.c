@@ -221,7 +221,15 @@ static bool leaves(const rh_event *event)
     return strcmp(event->type, "run.end") == 0 || strcmp(event->type, "run.pause") == 0;
 }
 
-static void change_run(const rh_checklist *list, const rh_event *event)
+/* The point of no return, and what can no longer be undone. */
+static void add_commit(const rh_pen *pen, const json_t *payload)
+{
+    char *text = rh_summary_commit(payload);
+    rh_pen_wrap(pen, 1, "◆ ", "  ", RH_PLAIN, text, 4);
+    free(text);
+}
+
+static void change_run(const rh_checklist *list, const rh_event *event, const json_t *payload)
 {
     if (strcmp(event->type, "run.start") == 0)
         add_header(list);
@@ -232,7 +240,9 @@ static void change_run(const rh_checklist *list, const rh_event *event)
         rh_buffer_adds(list->pen.out, "\n");
         rh_pen_wrap(&list->pen, 1, "▶ ", "  ", RH_BOLD, text.data, 1);
         rh_buffer_free(&text);
-    } else if (leaves(event) && !event->replayed)
+    } else if (strcmp(event->type, "rollback.drop") == 0)
+        add_commit(&list->pen, payload);
+    else if (leaves(event) && !event->replayed)
         add_summary(list);
 }
 
@@ -257,7 +267,7 @@ void rh_checklist_change(const rh_checklist *list, const rh_change *change, cons
     rh_node *node = change->node;
     const bool warning = rh_node_is(node, "warning");
     if (change->kind == RH_CHANGE_RUN)
-        change_run(list, event);
+        change_run(list, event, change->payload);
     else if (change->kind == RH_CHANGE_BEGAN)
         begin(list, node, change->payload);
     else if (change->kind == RH_CHANGE_UPDATED) {

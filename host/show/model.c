@@ -398,6 +398,8 @@ static void start_run(rh_model *model, const rh_event *event, const json_t *payl
 static void leave_run(rh_model *model, const rh_event *event, const json_t *payload)
 {
     char *status = rh_payload_shown(payload, "status");
+    if (rh_payload_flag(payload, "aborted"))
+        set(&status, rh_strdup("aborted"));
     set(&model->status, status ? status : rh_strdup("ended"));
     set(&model->error, rh_payload_error(payload));
     model->exit_code = rh_payload_integer(payload, "exit", -1);

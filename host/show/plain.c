@@ -122,7 +122,7 @@ static void print_summary_line(void *data, const char *label, const char *text)
     print_take(view, view->model.left_us, "END", rh_format("%s: %s", label, text));
 }
 
-static void print_run(rh_plain *plain, const rh_event *event)
+static void print_run(rh_plain *plain, const rh_event *event, const json_t *payload)
 {
     rh_view *view = &plain->view;
     const rh_model *model = &view->model;
@@ -137,7 +137,9 @@ static void print_run(rh_plain *plain, const rh_event *event)
         if (plain->replayed)
             rh_buffer_addf(&text, " (%d recorded)", plain->replayed);
         print(view, event->time_us, event->type[4] == 's' ? "START" : "AGAIN", text.data);
-    } else if (strcmp(event->type, "run.end") == 0 || strcmp(event->type, "run.pause") == 0) {
+    } else if (strcmp(event->type, "rollback.drop") == 0)
+        print_take(view, event->time_us, "NOTE", rh_summary_commit(payload));
+    else if (strcmp(event->type, "run.end") == 0 || strcmp(event->type, "run.pause") == 0) {
         rh_mood mood;
         rh_buffer_addf(&text, "%s, exit %lld, ", rh_summary_title(model, &mood),
                        (long long)model->exit_code);
@@ -182,7 +184,7 @@ static void change(rh_view *view, const rh_change *change, const rh_event *event
     if (change->kind != RH_CHANGE_UPDATED)
         flush_partial(plain, event->time_us);
     if (change->kind == RH_CHANGE_RUN)
-        print_run(plain, event);
+        print_run(plain, event, change->payload);
     else if (change->kind == RH_CHANGE_UPDATED)
         update(plain, change, event);
     else if (rh_node_is_point(node))
@@ -213,7 +215,8 @@ static void close_plain(rh_view *view)
 
 rh_view *rh_plain_open(void)
 {
-    static const rh_view_class class = {.change = change, .notice = notice, .close = close_plain};
+    static const rh_view_class class = {
+        .replays = true, .change = change, .notice = notice, .close = close_plain};
     rh_plain *plain = rh_alloc(sizeof *plain);
     plain->view.class = &class;
     return &plain->view;

@@ -52,13 +52,24 @@ void rh_summary_inputs(rh_buffer *out, const rh_model *model)
     }
 }
 
+char *rh_summary_commit(const json_t *payload)
+{
+    char *name = rh_payload_shown(payload, "name");
+    char *dropped = rh_payload_list(json_object_get(payload, "dropped"));
+    char *text = rh_format("committed: %s%s%s", name ? name : "",
+                           *dropped ? "; no longer undoable: " : "", dropped);
+    free(name);
+    free(dropped);
+    return text;
+}
+
 static const rh_node *last_failed(const rh_node *node)
 {
     const rh_node *found = NULL;
     for (const rh_node *child = node->first; child; child = child->next) {
         const rh_node *deeper = last_failed(child);
         if (!deeper && child->status == RH_NODE_FAILED && child->error &&
-            !rh_node_is(child, "effect"))
+            !rh_node_is(child, "effect") && !rh_node_is(child, "stage"))
             deeper = child;
         if (deeper)
             found = deeper;
@@ -114,7 +125,7 @@ static void say_next(const rh_model *model, line_fn fn, void *data)
 {
     const char *run = model->run ? model->run : "RUN";
     rh_buffer text = {0};
-    switch (model->exit_code) {
+    switch (model->ended && model->exit_code == 1 ? 0 : model->exit_code) {
     case 1:
         rh_buffer_addf(&text, "rollouthost resume %s   (or rollback, abort)", run);
         break;

@@ -17,6 +17,9 @@ void rh_summary_each(const rh_model *model,
 /* Appends "version=v1.4.0 schema_change=true". */
 void rh_summary_inputs(rh_buffer *out, const rh_model *model);
 
+/* "committed: NAME; no longer undoable: a, b" of a rollback.drop's payload; free() it. */
+char *rh_summary_commit(const json_t *payload);
+
 /* The last node that failed, in the order of events, or NULL: where to look. */
 const rh_node *rh_summary_culprit(const rh_model *model);
 
