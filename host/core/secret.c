@@ -129,7 +129,10 @@ const char *rh_check_secret_text(lua_State *L, int idx, size_t *size)
         rh_secret_display(L, idx, &shown);
         lua_pushlstring(L, shown.data, shown.size);
         rh_buffer_free(&shown);
-        luaL_error(L, "%s is not found any more", lua_tostring(L, -1));
+        luaL_error(L,
+                   "%s is not found any more: set its variable again; a token that an earlier step "
+                   "asked for is kept nowhere, so ask for it in the step that uses it",
+                   lua_tostring(L, -1));
     }
     luaL_typeerror(L, idx, "string or secret");
     return NULL;
