@@ -32,6 +32,7 @@ static void free_command(rh_guarded *command)
         close(command->pidfd);
     if (command->log >= 0)
         close(command->log);
+    rh_guard_family_free(command);
     free(command->log_path);
     free(command->id);
     free(command);
@@ -146,13 +147,12 @@ void rh_guard_command_start(uint32_t handle, const rh_guard_start *start, pid_t 
         free_command(command);
     } else {
         remember(command);
+        command->enclose_at = rh_guard_now() + RH_GUARD_ENCLOSE;
         if (command->service)
             rh_guard_send_started(command);
     }
     rh_buffer_free(&error);
 }
-
-static bool group_is_alive(const rh_guarded *command) { return kill(-command->pid, 0) == 0; }
 
 static void terminate(rh_guarded *command, unsigned why)
 {
@@ -160,8 +160,8 @@ static void terminate(rh_guarded *command, unsigned why)
         return;
     command->flags |= why;
     command->kill_at = rh_guard_now() + command->grace;
-    kill(-command->pid, SIGTERM);
-    kill(-command->pid, SIGCONT); /* one that is stopped could not act on it */
+    rh_guard_family_signal(command, SIGTERM);
+    rh_guard_family_signal(command, SIGCONT); /* one that is stopped could not act on it */
 }
 
 void rh_guard_command_cancel(uint32_t handle)
@@ -259,6 +259,7 @@ static void finish(rh_guarded *command)
     /* Somebody may still ask: a STOP of a service, or the next host, which saw it alive in the ledger. */
     rh_guard_output_free(&command->out);
     rh_guard_output_free(&command->err);
+    rh_guard_family_free(command);
     if (command->log >= 0)
         close(command->log);
     command->log = -1;
@@ -272,10 +273,17 @@ static int64_t tick(rh_guarded *command, int64_t now)
     if (!command->exited && !command->kill_at && command->deadline && command->deadline <= now)
         terminate(command, RH_EXIT_TIMED_OUT);
     if (command->kill_at && !command->killed && command->kill_at <= now) {
-        kill(-command->pid, SIGKILL);
+        rh_guard_family_signal(command, SIGKILL);
         command->killed = true;
     }
+    if (command->enclose_at && command->enclose_at <= now) {
+        command->enclose_at = 0;
+        if (!command->exited)
+            rh_guard_family_enclose(command);
+    }
     int64_t next = command->live_at;
+    if (command->enclose_at && (!next || command->enclose_at < next))
+        next = command->enclose_at;
     int64_t due = !command->kill_at ? (command->exited ? 0 : command->deadline)
                                     : (command->killed ? 0 : command->kill_at);
     if (due && (!next || due < next))
@@ -283,12 +291,12 @@ static int64_t tick(rh_guarded *command, int64_t now)
     if (!command->exited)
         return next;
     bool open = command->out.fd >= 0 || command->err.fd >= 0;
-    bool group = command->kill_at && !command->killed && group_is_alive(command);
-    if (!group && (!open || command->drain_until <= now)) {
+    bool family = command->kill_at && !command->killed && rh_guard_family_alive(command);
+    if (!family && (!open || command->drain_until <= now)) {
         finish(command);
         return 0;
     }
-    due = group ? now + 10 : command->drain_until;
+    due = family ? now + 10 : command->drain_until;
     return !next || due < next ? due : next;
 }
 

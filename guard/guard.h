@@ -2,7 +2,7 @@
  * host, and so that the next host learns how they ended.
  *
  *      host ──socket── connection.c ── command.c ── output.c ── spool files, the step's log
- *                                          │
+ *                                          │    └─ family.c  who belongs to a command
  *                                      ledger.c ── RUN/spool/ledger
  *
  * One thread, one poll(). Everything it knows of secrets came over the socket and stays in memory. */
@@ -18,10 +18,11 @@
 #include <sys/types.h>
 
 enum {
-    RH_GUARD_LISTENER = 3, /* the descriptor that the host passes */
-    RH_GUARD_DRAIN = 1000, /* ms that a pipe may stay open after its command has ended */
-    RH_GUARD_GRACE = 5000, /* ms between TERM and KILL */
-    RH_GUARD_LIVE = 50,    /* ms that output for display may wait for more */
+    RH_GUARD_LISTENER = 3,  /* the descriptor that the host passes */
+    RH_GUARD_DRAIN = 1000,  /* ms that a pipe may stay open after its command has ended */
+    RH_GUARD_GRACE = 5000,  /* ms between TERM and KILL */
+    RH_GUARD_ENCLOSE = 250, /* ms after which it gets a cgroup: short commands do not pay for it */
+    RH_GUARD_LIVE = 50,     /* ms that output for display may wait for more */
 };
 
 /* One of a command's two streams. */
@@ -34,6 +35,12 @@ typedef struct rh_output {
     rh_buffer first;    /* the output, while it is short */
     rh_buffer live;     /* not yet sent for display */
 } rh_output;
+
+/* A process of a command: the start time tells it from a later one with the same pid. */
+typedef struct rh_relative {
+    pid_t pid;
+    uint64_t start;
+} rh_relative;
 
 typedef struct rh_guarded {
     struct rh_guarded *next;
@@ -57,6 +64,10 @@ typedef struct rh_guarded {
     int64_t kill_at;     /* TERM was sent; 0: it was not */
     int64_t drain_until; /* set when it exited */
     int64_t live_at;     /* when output for display is due; 0: there is none */
+    int64_t enclose_at;  /* when it has lived long enough for a cgroup of its own; 0: done */
+    char *cgroup;        /* its folder, or NULL */
+    rh_relative *relatives;
+    size_t relative_count;
     rh_output out, err;
     char *log_path;
     int log;
@@ -75,8 +86,6 @@ void rh_guard_ledger_failed(const char *id); /* it did not start after all */
 void rh_guard_ledger_pid(const char *id, pid_t pid);
 void rh_guard_ledger_exit(const rh_guarded *command);
 bool rh_guard_ledger_flush(void); /* tries again what a full disk refused; true: nothing is left */
-uint64_t
-rh_guard_start_time(pid_t pid); /* in clock ticks since boot; 0: no such process, or a zombie */
 
 /* spawn.c */
 typedef struct rh_guard_start {
@@ -96,6 +105,13 @@ void rh_guard_output_read(rh_guarded *command, rh_output *output); /* what the p
 void rh_guard_output_end(rh_guarded *command, rh_output *output);
 void rh_guard_output_free(rh_output *output);
 bool rh_guard_output_is_short(const rh_guarded *command); /* EXITED carries the whole of it */
+
+/* family.c */
+uint64_t rh_guard_start_time(pid_t pid); /* in clock ticks since boot; 0: no such process */
+void rh_guard_family_enclose(rh_guarded *command); /* in a cgroup, where one can be made */
+void rh_guard_family_signal(rh_guarded *command, int signal);
+bool rh_guard_family_alive(const rh_guarded *command);
+void rh_guard_family_free(rh_guarded *command);
 
 /* command.c */
 extern rh_guarded *rh_guard_commands;

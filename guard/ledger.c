@@ -15,29 +15,6 @@ static int ledger = -1;
 static off_t reserved, size;
 static rh_buffer unwritten;
 
-uint64_t rh_guard_start_time(pid_t pid)
-{
-    char path[40], text[1024];
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    ssize_t length = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (length <= 0)
-        return 0;
-    text[length] = '\0';
-    /* The name, in parentheses, may hold anything: the fields begin after the last one. */
-    char *at = strrchr(text, ')'), state = '\0';
-    unsigned long long time = 0;
-    if (!at ||
-        sscanf(at + 1,
-               " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-               &state, &time) != 2)
-        return 0;
-    return time;
-}
-
 static void reserve(void)
 {
     if (size + AHEAD / 2 > reserved && fallocate(ledger, FALLOC_FL_KEEP_SIZE, reserved, AHEAD) == 0)

@@ -300,6 +300,79 @@ static void test_timeout_ends_the_whole_group(void **state)
     host_leaves();
 }
 
+/* What left the group and the session is found as well, */
+static void test_timeout_reaches_another_session(void **state)
+{
+    (void)state;
+    host_begins();
+    rh_command *command = execute(&(rh_command_spec){
+        .id = "a",
+        .argv = SH("setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 0.01; done' & wait"),
+        .timeout_ms = 100,
+        .grace_ms = 200});
+    assert_true(command->timed_out);
+    pid_t escaped = (pid_t)strtol(command->out.data, NULL, 10);
+    AWAIT(is_gone(escaped));
+    release(command);
+    host_leaves();
+}
+
+static bool is_enclosed(pid_t pid)
+{
+    char line[4096];
+    char *path = rh_format("/proc/%d/cgroup", (int)pid);
+    FILE *file = fopen(path, "r");
+    free(path);
+    bool found = false;
+    while (file && fgets(line, sizeof line, file))
+        found |= strstr(line, "/rollouthost-") != NULL;
+    if (file)
+        fclose(file);
+    return found;
+}
+
+static bool may_enclose(void)
+{
+    return system("p=$(sed -n 's/^0:://p' /proc/self/cgroup); "
+                  "m=$(awk '$3 == \"cgroup2\" { print $2; exit }' /proc/self/mounts); "
+                  "[ -n \"$p\" ] && [ -n \"$m\" ] && mkdir \"$m$p/spec-$$\" 2>/dev/null && "
+                  "rmdir \"$m$p/spec-$$\"") == 0;
+}
+
+/* and, where a cgroup can be made, a daemon that has no living parent to be found by. */
+static void test_cancel_reaches_a_daemon(void **state)
+{
+    (void)state;
+    if (!may_enclose()) {
+        print_message("skipped: no cgroup can be made here\n");
+        skip();
+    }
+    host_begins();
+    rh_command *command = launch(&(rh_command_spec){
+        .id = "a",
+        .argv = SH("echo $$ > pid; while [ ! -e go ]; do sleep 0.01; done; "
+                   "(setsid sh -c 'echo $$ > daemon; while :; do sleep 0.01; done' &); sleep 100"),
+        .cwd = run_dir});
+    char *text = NULL;
+    AWAIT((text = contents("pid")) && strchr(text, '\n'));
+    pid_t pid = (pid_t)strtol(text, NULL, 10);
+    free(text);
+    AWAIT(is_enclosed(pid));
+    char *go = in_run("go");
+    close(open(go, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    free(go);
+    AWAIT((text = contents("daemon")) && strchr(text, '\n'));
+    pid_t daemon = (pid_t)strtol(text, NULL, 10);
+    free(text);
+    assert_true(is_enclosed(daemon));
+    rh_op_cancel(&command->op);
+    settle_all();
+    expect_error(command, "cancelled", "cancelled");
+    AWAIT(is_gone(daemon));
+    release(command);
+    host_leaves();
+}
+
 static void test_cancel(void **state)
 {
     (void)state;
@@ -418,6 +491,8 @@ int main(void)
         SPEC(test_large_output_is_bounded),
         SPEC(test_characters_at_the_gap_stay_whole),
         SPEC(test_timeout_ends_the_whole_group),
+        SPEC(test_timeout_reaches_another_session),
+        SPEC(test_cancel_reaches_a_daemon),
         SPEC(test_cancel),
         SPEC(test_a_daemon_that_holds_the_pipe),
         SPEC(test_service),
