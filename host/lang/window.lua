@@ -152,8 +152,9 @@ function window.enter(name, spec, need)
             emergency(name, state)
             engine().record("window", key, { open = false, emergency = host.run.emergency, text = state.text })
             return { deadline = made.max and now + made.max }
-        elseif not (host.run.wait and state.opens) then
-            engine().record("window", key, { open = false, text = state.text, opens = state.opens })
+        end
+        engine().record("window", key, { open = false, text = state.text, opens = state.opens })
+        if not (host.run.wait and state.opens) then
             error(engine().error("stopped", ("%s: %s. Resume it then, or give --wait; in an emergency give "
                 .. "--emergency \"reason\""):format(where, state.text),
                 { control = true, policy = "stop", detail = { opens = state.opens }, where = engine().blame() }), 0)
