@@ -46,9 +46,10 @@ function answers.ignore(message, key, why)
         message.by and message.by.name or "?", why) })
 end
 
--- Asks at the terminal until it is answered; the answer is dropped into the inbox.
-local function ask_here(request)
-    return host.task.spawn(function()
+-- Asks at the run's own terminal until it is answered; the answer is dropped into the inbox. → a task for
+-- stop_asking, or nil where there is no terminal.
+function answers.ask_here(request)
+    return host.run.interactive and host.task.spawn(function()
         local hint
         while true do
             local question = request.question()
@@ -65,7 +66,7 @@ local function ask_here(request)
     end)
 end
 
-local function stop_asking(terminal)
+function answers.stop_asking(terminal)
     if terminal then
         host.task.cancel(terminal, engine.error("answered", "answered", { control = true }), true)
         host.task.join(terminal)
@@ -106,7 +107,7 @@ end
 function answers.await(request)
     local key = request.key
     pending[key] = request
-    local terminal = host.run.interactive and request.question and ask_here(request)
+    local terminal = request.question and answers.ask_here(request)
     local ok, result = pcall(function()
         while true do
             engine.commit()
@@ -118,7 +119,7 @@ function answers.await(request)
         end
     end)
     pending[key] = nil
-    stop_asking(terminal)
+    answers.stop_asking(terminal)
     if not ok then error(result, 0) end
     return result
 end

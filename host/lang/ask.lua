@@ -1,8 +1,17 @@
 -- When the host needs a person: on_failure = "ask" and "alert", and a rollback that is stuck.
 local host = require "lang.host"
+local answers = require "lang.answers"
 local engine = require "lang.engine"
 
 local FAR = 1 << 50 -- a time that does not come: such a wait ends by being cancelled
+
+local waiting = {} -- the waits for a decision, of branches in parallel
+
+function engine.on_decision()
+    for waiter in pairs(waiting) do
+        host.task.cancel(waiter, engine.error("woken", "woken", { control = true }), true)
+    end
+end
 
 --- Waits until a decision about `key` that is newer than `since` (a seq) is recorded, and returns it.
 local function await_decision(key, since, asked)
@@ -13,27 +22,57 @@ local function await_decision(key, since, asked)
             return decision
         end
         local waiter = host.task.spawn(function() host.task.sleep_until(FAR) end)
-        local function wake()
-            host.task.cancel(waiter, engine.error("woken", "woken", { control = true }), true)
+        waiting[waiter] = true
+        local ok, err = pcall(engine.idle, asked, nil, function() host.task.join(waiter) end)
+        waiting[waiter] = nil
+        if not ok then
+            error(err, 0)
         end
-        engine.on_decision = wake
-        engine.idle(asked, nil, function() host.task.join(waiter) end)
-        engine.on_decision = nil
     end
 end
 
-local CHOICES = "--retry | --rollback | --stop | --done [--result JSON] | --skip --reason WHY"
+local CHOICES = { retry = true, rollback = true, stop = true, done = true, skip = true }
+local COMMAND = "--retry | --rollback | --stop | --done [--result JSON] | --skip --reason WHY"
+
+-- The question at the run's own terminal, where there is one.
+local function question(scope, err, opts)
+    return {
+        key = scope.key,
+        question = function()
+            return { kind = "decide", name = scope.name, prompt = "decide> ",
+                question = string.format("%s %q failed: %s", scope.kind, scope.name, err.message),
+                choices = { "retry", "rollback", "stop", "done EVIDENCE", "skip REASON" } }
+        end,
+        parse = function(line)
+            local choice, reason = answers.split(line)
+            if not CHOICES[choice] then
+                return nil, "type retry, rollback, stop, done and the evidence, or skip and the reason"
+            elseif (choice == "done" or choice == "skip") and not reason then
+                return nil, choice .. " needs how you know: a reason"
+            elseif choice == "skip" and opts.required then
+                return nil, "it is required and cannot be skipped"
+            end
+            return "decide", { key = scope.key, choice = choice, reason = reason }
+        end,
+    }
+end
 
 --- on_failure = "ask": a failed unit waits for a person. Returns the decision.
 function engine.ask(scope, err, opts)
     local _, since = host.recall(scope.kind .. ".end", scope.key)
     engine.commit()
-    engine.tell_people(string.format("%s %q failed and waits for a decision: %s", scope.kind, scope.name, err.message))
-    local choice = await_decision(scope.key, since, {
+    local terminal = answers.ask_here(question(scope, err, opts))
+    if not terminal then
+        engine.tell_people(string.format("%s %q failed and waits for a decision: %s", scope.kind, scope.name, err.message))
+    end
+    local ok, choice = pcall(await_decision, scope.key, since, {
         ["for"] = string.format("a decision about %s %q", scope.kind, scope.name), error = err.message,
-        command = string.format("rollouthost decide %s %q %s", host.run.id, scope.key, CHOICES),
+        command = string.format("rollouthost decide %s %s %s", host.run.id, answers.quoted(scope.key), COMMAND),
     })
-    if choice.choice == "skip" and opts.required then
+    answers.stop_asking(terminal)
+    if not ok then
+        error(choice, 0)
+    elseif choice.choice == "skip" and opts.required then
         host.say("warning", scope.key, { text = "a required step cannot be skipped" })
         return engine.ask(scope, err, opts)
     end

@@ -126,10 +126,12 @@ end
 
 local OWN = { pause = true, rollback = true, abort = true, decide = true }
 
---- Takes what lies in the inbox and is meant for the run itself.
+--- Takes what lies in the inbox and is meant for the run itself; true if there was anything.
 function main.take_inbox()
+    local took = false
     for _, message in ipairs(host.inbox()) do
         if OWN[message.kind] then
+            took = true
             if message.kind == "decide" then
                 take_decision(message)
             else
@@ -144,11 +146,12 @@ function main.take_inbox()
             end
             engine.commit()
             host.inbox_done(message.file)
-            if engine.on_decision and message.kind == "decide" then
+            if message.kind == "decide" then
                 engine.on_decision()
             end
         end
     end
+    return took
 end
 
 function main.listen()
@@ -158,7 +161,8 @@ function main.listen()
     main.listener = host.task.spawn(function()
         while true do
             host.inbox_wait()
-            main.take_inbox()
+            -- A file that comes while another is being taken wakes nobody: look until there is none.
+            while main.take_inbox() do end
         end
     end)
 end
