@@ -5,24 +5,35 @@ local engine = require "lang.engine"
 
 local FAR = 1 << 50 -- a time that does not come: such a wait ends by being cancelled
 
-local waiting = {} -- the waits for a decision, of branches in parallel
+local waiting = {} -- the waits for a decision, of branches in parallel: task → key
+
+--- The unit that waits for a decision, if there is exactly one.
+function engine.undecided()
+    local task, key = next(waiting)
+    return task and next(waiting, task) == nil and key or nil
+end
 
 function engine.on_decision()
-    for waiter in pairs(waiting) do
+    for waiter in next, waiting do
         host.task.cancel(waiter, engine.error("woken", "woken", { control = true }), true)
     end
 end
 
---- Waits until a decision about `key` that is newer than `since` (a seq) is recorded, and returns it.
-local function await_decision(key, since, asked)
+--- Waits until a decision about `key` that is newer than `since` (a seq) is recorded, and returns it. What is
+--- required cannot be skipped: such a decision is passed over.
+local function await_decision(key, since, asked, required)
     while true do
         engine.pause_point()
         local decision, seq = host.recall("decision", key)
         if decision and seq > since then
-            return decision
+            if decision.choice ~= "skip" or not required then
+                return decision
+            end
+            since = seq
+            host.say("warning", key, { text = "it is required and cannot be skipped" })
         end
         local waiter = host.task.spawn(function() host.task.sleep_until(FAR) end)
-        waiting[waiter] = true
+        waiting[waiter] = key
         local ok, err = pcall(engine.idle, asked, nil, function() host.task.join(waiter) end)
         waiting[waiter] = nil
         if not ok then
@@ -68,13 +79,10 @@ function engine.ask(scope, err, opts)
     local ok, choice = pcall(await_decision, scope.key, since, {
         ["for"] = string.format("a decision about %s %q", scope.kind, scope.name), error = err.message,
         command = string.format("rollouthost decide %s %s %s", host.run.id, answers.quoted(scope.key), COMMAND),
-    })
+    }, opts.required)
     answers.stop_asking(terminal)
     if not ok then
         error(choice, 0)
-    elseif choice.choice == "skip" and opts.required then
-        host.say("warning", scope.key, { text = "a required step cannot be skipped" })
-        return engine.ask(scope, err, opts)
     end
     return choice
 end

@@ -126,8 +126,8 @@ end
 -- What became of an effect that was in flight when the host died. Returns true, value where it is settled; false where
 -- it is to be run (again, or with ctx.adopting, to be found again).
 local function settle(def, args, ctx, class, scope, begun_seq, cancelled)
-    local decision, decided_seq = host.recall("decision", ctx.key)
-    if decision and decided_seq > begun_seq then
+    local decision, decided_seq, _, replayed = host.recall("decision", ctx.key)
+    if decision and decided_seq > begun_seq and not (replayed and decision.choice == "stop") then
         if decision.choice == "done" or decision.choice == "skip" then
             return true, decision.result
         elseif decision.choice == "retry" then

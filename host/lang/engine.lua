@@ -322,8 +322,8 @@ end
 engine.skip_reason = skip_reason
 
 local function decided(scope, spec)
-    local decision, seq = host.recall("decision", scope.key)
-    if not decision then
+    local decision, seq, _, replayed = host.recall("decision", scope.key)
+    if not decision or (replayed and decision.choice == "stop") then -- it has stopped; whoever resumes wants it tried again
         return nil
     end
     local _, begun = host.recall(scope.kind .. ".end", scope.key)
@@ -335,7 +335,7 @@ local function decided(scope, spec)
     elseif decision.choice == "stop" then
         error(engine.error("stopped", "decided: stop", { control = true, policy = "stop" }), 0)
     elseif decision.choice == "skip" and spec.opts.required then
-        engine.fail("usage", string.format("%s %q is required and cannot be skipped", scope.kind, scope.name))
+        return nil -- what is required cannot be skipped
     end
     return decision
 end

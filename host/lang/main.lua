@@ -112,7 +112,7 @@ end
 
 local function take_decision(message)
     local data = message.data or {}
-    local key = data.key or data.effect or pending_key()
+    local key = data.key or data.effect or engine.undecided() or pending_key()
     if not key then
         return host.say("warning", "", { text = "a decision came, and nothing is in doubt" })
     end

@@ -160,11 +160,11 @@ local function calls()
     return #list > 0 and ". Call: " .. table.concat(list, ", ") or ""
 end
 
---- Tells the channels that a person is needed, and whom the header's escalation calls. It has a scope of its own, so
---- that a replay's order does not miss it; that it cannot be sent is a warning.
+--- Tells the channels that a person is needed, and whom the header's escalation calls. It has a scope of its own for
+--- each process: a replay's order does not miss it, and rather twice than never. That it cannot be sent is a warning.
 function engine.tell_people(text)
     local around = engine.scope()
-    local scope = engine.container("alert", "alert", engine.child_key(around, "alert"))
+    local scope = engine.container("alert", "alert", engine.child_key(around, "alert@" .. host.epoch))
     local message = ("%s in %s, run %s: %s%s"):format(engine.header.name, host.run.environment, host.run.id, text, calls())
     local channels = header.notify or {}
     if next(channels) == nil then
