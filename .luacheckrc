@@ -1,6 +1,6 @@
 -- luacheck itself runs on Lua 5.1
 std = "lua54"
-max_line_length = 130
+max_line_length = 132
 codes = true
 exclude_files = { "build*/**" }
 

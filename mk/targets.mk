@@ -1,7 +1,7 @@
 # What a developer asks for. Included by the Makefile; `make` alone builds.
 
 JOBS    ?= 2
-TIMEOUT ?= 600
+TIMEOUT ?= 300
 C_FILES  = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
 
 # --- specs ------------------------------------------------------------------------------------------
@@ -92,13 +92,14 @@ fuzz:
 
 # --- the source -------------------------------------------------------------------------------------
 
+# cppcheck does not know that raising an error does not return: hence no nullPointerRedundantCheck.
 lint:
 	@vendor/install build lint
 	@bad=$$(clang-format --dry-run $(C_FILES) 2>&1 | sed -n 's/:.*-Wclang-format-violations.*//p' | sort -u); \
 	    [ -z "$$bad" ] || { echo "not formatted (\`make format\`):" $$bad; exit 1; }
 	@luacheck --quiet --no-color .
 	@cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability --inline-suppr \
-	    --suppress=missingIncludeSystem -j$(JOBS) -D_GNU_SOURCE '-DRH_SUGAR_FILE="x"' \
+	    --suppress=missingIncludeSystem --suppress=nullPointerRedundantCheck -j$(JOBS) -D_GNU_SOURCE '-DRH_SUGAR_FILE="x"' \
 	    '-DRH_EMBED(a,b)=' -Ihost -I. host guard modules
 	@scripts/lint-rooms
 	@echo "lint: nothing to complain about"

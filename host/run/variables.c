@@ -223,7 +223,7 @@ static bool get_credential(const char *name, rh_buffer *value)
 bool rh_variables_get(const rh_variables *variables, const char *name, rh_buffer *value,
                       const char **origin)
 {
-    const char *unused;
+    const char *unused = NULL;
     origin = origin ? origin : &unused;
     const char *text = strchr(name, '=') ? NULL : getenv(name);
     if (text) {

@@ -69,13 +69,14 @@ static void add_live(rh_terminal *terminal, rh_buffer *out, const rh_buffer *blo
 {
     const char *line = block->data;
     for (int i = 0; line && *line && i < room && i < LIVE_ROWS; i++) {
-        const char *end = strchr(line, '\n');
+        const char *end = strchrnul(line, '\n');
+        const char *next = *end ? end + 1 : end;
         rh_buffer clean = {0};
         rh_text_clean(&clean, line, (size_t)(end - line)); /* without the colours */
         terminal->live_width[terminal->live_count++] = clean.data ? rh_text_width(clean.data) : 0;
         rh_buffer_free(&clean);
-        rh_buffer_add(out, line, (size_t)(end + 1 - line));
-        line = end + 1;
+        rh_buffer_add(out, line, (size_t)(next - line));
+        line = next;
     }
 }
 

@@ -129,7 +129,8 @@ describe("variables and secrets", function()
             note(cfg.PORT + 1)
         ]], { "--env-file", folder .. "/.env" })
         assert.not_equal(0, result.code) -- note takes a text
-        result = play.run('env.require { TOKEN = { differs = "' .. folder .. '/.env.other" } }', { "--env-file", folder .. "/.env" })
+        result = play.run('env.require { TOKEN = { differs = "' .. folder .. '/.env.other" } }',
+            { "--env-file", folder .. "/.env" })
         assert.matches("is the same as in", play.message(result), 1, true)
     end)
     it("asset reads a file beside the playbook, and keeps it", function()

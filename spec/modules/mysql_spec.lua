@@ -35,7 +35,8 @@ describe("mysql", function()
                 return row
             ]==]
             assert.same({ i = true, minus = -1, unsigned_ = "18446744073709551615", decimal_ = "1.50", f = 0.1,
-                d = 1e300, yes = 1, few = 5, many = "18446744073709551615", text_ = "ü日", dt = "2026-01-02 03:04:05.678", day_ = "2026-01-02",
+                d = 1e300, yes = 1, few = 5, many = "18446744073709551615", text_ = "ü日", dt = "2026-01-02 03:04:05.678",
+                day_ = "2026-01-02",
                 time_ = "-12:00:01", empty = "" }, row)
         end)
 
