@@ -237,8 +237,7 @@ static void finish(rh_guarded *command)
 {
     bool waited_for = is_ours(command) && command->handle;
     if (command->pidfd < 0) {
-        rh_guard_output_end(command, &command->out);
-        rh_guard_output_end(command, &command->err);
+        rh_guard_output_end(command);
         rh_guard_ledger_exit(command);
     }
     command->ended = true;
@@ -257,8 +256,6 @@ static void finish(rh_guarded *command)
         return;
     }
     /* Somebody may still ask: a STOP of a service, or the next host, which saw it alive in the ledger. */
-    rh_guard_output_free(&command->out);
-    rh_guard_output_free(&command->err);
     rh_guard_family_free(command);
     if (command->log >= 0)
         close(command->log);

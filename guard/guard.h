@@ -31,7 +31,7 @@ typedef struct rh_output {
     rh_mask_stream *mask;
     uint64_t raw, kept; /* bytes printed; bytes after masking */
     size_t capture;     /* of kept, how many the spool file keeps: the first half and the last */
-    int spool;          /* -1 until something is printed */
+    int spool;          /* its own file, or -1 while it is short */
     rh_buffer first;    /* the output, while it is short */
     rh_buffer live;     /* not yet sent for display */
 } rh_output;
@@ -69,6 +69,7 @@ typedef struct rh_guarded {
     rh_relative *relatives;
     size_t relative_count;
     rh_output out, err;
+    int64_t shared; /* where its short output begins in the file that all share, or -1 */
     char *log_path;
     int log;
 } rh_guarded;
@@ -102,7 +103,7 @@ rh_frame_failure rh_guard_spawn(rh_guarded *command, const rh_guard_start *start
 /* output.c */
 void rh_guard_output_open(rh_output *output, int fd, size_t capture);
 void rh_guard_output_read(rh_guarded *command, rh_output *output); /* what the pipe holds now */
-void rh_guard_output_end(rh_guarded *command, rh_output *output);
+void rh_guard_output_end(rh_guarded *command); /* of both: all of it is on its place */
 void rh_guard_output_free(rh_output *output);
 bool rh_guard_output_is_short(const rh_guarded *command); /* EXITED carries the whole of it */
 

@@ -116,11 +116,11 @@ void rh_guard_ledger_exit(const rh_guarded *command)
 {
     rh_buffer line = {0};
     int status = command->status;
-    rh_buffer_addf(&line, "exit %s %d %d %u %lld %llu %llu %llu %llu %zu\n", command->id,
-                   WIFEXITED(status) ? WEXITSTATUS(status) : -1,
-                   WIFSIGNALED(status) ? WTERMSIG(status) : 0, command->flags,
-                   (long long)command->ms, (unsigned long long)command->out.raw,
-                   (unsigned long long)command->err.raw, (unsigned long long)command->out.kept,
-                   (unsigned long long)command->err.kept, command->out.capture);
+    rh_buffer_addf(
+        &line, "exit %s %d %d %u %lld %llu %llu %llu %llu %zu %lld\n", command->id,
+        WIFEXITED(status) ? WEXITSTATUS(status) : -1, WIFSIGNALED(status) ? WTERMSIG(status) : 0,
+        command->flags, (long long)command->ms, (unsigned long long)command->out.raw,
+        (unsigned long long)command->err.raw, (unsigned long long)command->out.kept,
+        (unsigned long long)command->err.kept, command->out.capture, (long long)command->shared);
     note(&line);
 }

@@ -1,4 +1,4 @@
-/* What a command prints: masked, kept in a spool file of bounded size, appended to the step's log, and, where
+/* What a command prints: masked, kept in a spool of bounded size, appended to the step's log, and, where
  * the host keeps up, sent for display. */
 #include "guard/guard.h"
 
@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { CHUNK = 64 << 10, LIVE_LIMIT = 16 << 10 };
@@ -39,8 +40,10 @@ static bool write_all(int fd, const char *bytes, size_t size, off_t at)
     return true;
 }
 
-/* The spool file: the output's first half, then a ring with the last of it (run/spool.h reads it). */
-static bool spool(const rh_guarded *command, rh_output *output, const char *bytes, size_t size)
+/* A stream's own file: its first half, then a ring with the last of it (run/ledger.c reads it). `at`: how much
+ * of the stream comes before these bytes. */
+static bool spool(const rh_guarded *command, rh_output *output, const char *bytes, size_t size,
+                  uint64_t at)
 {
     if (output->spool < 0) {
         char *name = rh_format("%s.%s", command->id, output == &command->out ? "out" : "err");
@@ -51,7 +54,7 @@ static bool spool(const rh_guarded *command, rh_output *output, const char *byte
             return false;
     }
     const uint64_t half = output->capture / 2;
-    for (uint64_t at = output->kept; size;) {
+    while (size) {
         uint64_t offset = at < half ? at : half + (at - half) % half;
         uint64_t room = (at < half ? half : 2 * half) - offset;
         size_t part = size < room ? size : (size_t)room;
@@ -73,16 +76,56 @@ static bool append_log(rh_guarded *command, const char *bytes, size_t size)
     return command->log >= 0 && write_all(command->log, bytes, size, -1);
 }
 
+/* All of the stream is still in memory. */
+static bool is_whole(const rh_output *output) { return output->kept == output->first.size; }
+
+static bool move_to_file(const rh_guarded *command, rh_output *output)
+{
+    if (output->spool >= 0 || !is_whole(output))
+        return true;
+    bool ok = spool(command, output, output->first.data, output->first.size, 0);
+    rh_buffer_free(&output->first);
+    return ok;
+}
+
+/* Short output goes into one file for all commands: a file for each would cost more than the rest of it.
+ * Returns where it begins, or -1. */
+static int64_t share(const rh_guarded *command)
+{
+    static int fd = -1;
+    static off_t size;
+    const rh_buffer *out = &command->out.first, *err = &command->err.first;
+    struct stat about;
+    if (fd < 0) {
+        fd = openat(rh_guard_spool_dir, "output",
+                    O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd < 0 || fstat(fd, &about) < 0)
+            return -1;
+        size = about.st_size;
+    }
+    if (!write_all(fd, out->data, out->size, -1) || !write_all(fd, err->data, err->size, -1)) {
+        int err_number = errno;
+        close(fd); /* to be measured again */
+        fd = -1;
+        errno = err_number;
+        return -1;
+    }
+    size += (off_t)(out->size + err->size);
+    return size - (off_t)(out->size + err->size);
+}
+
 static void keep(rh_guarded *command, rh_output *output, const rh_buffer *text)
 {
     if (text->size == 0)
         return;
-    if (!spool(command, output, text->data, text->size))
-        lost(command);
     if (!append_log(command, text->data, text->size))
         lost(command);
-    if (output->kept + text->size <= RH_FRAME_SHORT)
+    if (is_whole(output) && output->kept + text->size <= RH_FRAME_SHORT &&
+        output->kept + text->size <= output->capture)
         rh_buffer_add(&output->first, text->data, text->size);
+    else if (!move_to_file(command, output) ||
+             !spool(command, output, text->data, text->size, output->kept))
+        lost(command);
     output->kept += text->size;
     /* What display misses is in the log. */
     if (output->live.size + text->size <= LIVE_LIMIT && rh_guard_host >= 0)
@@ -111,7 +154,7 @@ void rh_guard_output_read(rh_guarded *command, rh_output *output)
     rh_buffer_free(&text);
 }
 
-void rh_guard_output_end(rh_guarded *command, rh_output *output)
+static void end(rh_guarded *command, rh_output *output)
 {
     rh_buffer text = {0};
     if (output->fd >= 0) {
@@ -119,13 +162,31 @@ void rh_guard_output_end(rh_guarded *command, rh_output *output)
         close(output->fd);
         output->fd = -1;
     }
-    if (output->mask)
-        rh_mask_stream_end(output->mask, &text);
+    rh_mask_stream_end(output->mask, &text);
     keep(command, output, &text);
     rh_buffer_free(&text);
-    if (output->spool >= 0)
-        close(output->spool);
-    output->spool = -1;
+    rh_mask_stream_free(output->mask);
+    output->mask = NULL;
+}
+
+void rh_guard_output_end(rh_guarded *command)
+{
+    rh_output *const both[] = {&command->out, &command->err};
+    end(command, both[0]);
+    end(command, both[1]);
+    command->shared = -1;
+    if (rh_guard_output_is_short(command)) {
+        if (both[0]->kept + both[1]->kept > 0 && (command->shared = share(command)) < 0)
+            lost(command);
+    } else
+        for (int i = 0; i < 2; i++)
+            if (both[i]->kept && !move_to_file(command, both[i]))
+                lost(command);
+    for (int i = 0; i < 2; i++) {
+        if (both[i]->spool >= 0)
+            close(both[i]->spool);
+        both[i]->spool = -1;
+    }
 }
 
 void rh_guard_output_free(rh_output *output)
@@ -139,7 +200,5 @@ void rh_guard_output_free(rh_output *output)
 bool rh_guard_output_is_short(const rh_guarded *command)
 {
     const rh_output *out = &command->out, *err = &command->err;
-    return out->kept == out->first.size && err->kept == err->first.size &&
-           out->kept + err->kept <= RH_FRAME_SHORT && out->kept <= out->capture &&
-           err->kept <= err->capture;
+    return is_whole(out) && is_whole(err) && out->kept + err->kept <= RH_FRAME_SHORT;
 }

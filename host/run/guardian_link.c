@@ -182,9 +182,7 @@ void rh_flight_end(rh_command *command, const char *id, const rh_ledger_entry *e
                 failure ? strerror(failure) : "its spool file or log could not be written");
         return;
     }
-    if (!whole &&
-        (!rh_spool_read(rh_link.spool, id, "out", end->out, end->capture, &command->out) ||
-         !rh_spool_read(rh_link.spool, id, "err", end->err, end->capture, &command->err)))
+    if (!whole && !rh_spool_read(rh_link.spool, id, end, &command->out, &command->err))
         rh_fail(error, "output_lost",
                 "the command ended with %s %d, but its output cannot be read from %s/spool/%s",
                 end->signal ? "signal" : "status", end->signal ? end->signal : end->code,
@@ -194,7 +192,7 @@ void rh_flight_end(rh_command *command, const char *id, const rh_ledger_entry *e
 static void on_exited(rh_flight *flight, rh_frame *frame)
 {
     rh_command *command = flight->command;
-    rh_ledger_entry end = {.flags = (unsigned)rh_frame_get(frame)};
+    rh_ledger_entry end = {.flags = (unsigned)rh_frame_get(frame), .shared = -1};
     int status = (int)rh_frame_get(frame);
     size_t size;
     end.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;

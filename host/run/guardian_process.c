@@ -105,7 +105,7 @@ static int spawn(int64_t *pid, const char *path, const char *run_dir, int listen
     /* Nothing of the host's environment: it may hold secrets. Commands get theirs with each start. */
     const char *boot = getenv("ROLLOUTHOST_BOOT_ID_FILE");
     char *boot_variable = boot ? rh_format("ROLLOUTHOST_BOOT_ID_FILE=%s", boot) : NULL;
-    char *log = rh_format("%s/spool/guardian.err", run_dir);
+    char *log = rh_format("%s/spool/stderr", run_dir);
     char *folder = rh_strdup(run_dir), name[] = "rollouthost-guardian";
     char *const argv[] = {name, folder, NULL}, *const env[] = {boot_variable, NULL};
     sigfillset(&all);

@@ -108,9 +108,12 @@ static void read_line(struct look *look, const char *line, const char *end, cons
              sscanf(at, "%" SCNd64 " %" SCNu64, &entry->pid, &entry->start_time) == 2)
         entry->state = look->same_boot ? RH_COMMAND_ALIVE : RH_COMMAND_LOST;
     else if (is(verb, verb_size, "exit") &&
-             sscanf(at, "%d %d %u %" SCNd64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %zu",
+             sscanf(at,
+                    "%d %d %u %" SCNd64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
+                    " %zu %" SCNd64,
                     &entry->code, &entry->signal, &entry->flags, &entry->ms, &entry->out_raw,
-                    &entry->err_raw, &entry->out, &entry->err, &entry->capture) == 9)
+                    &entry->err_raw, &entry->out, &entry->err, &entry->capture,
+                    &entry->shared) == 10)
         entry->state = RH_COMMAND_ENDED;
 }
 
@@ -207,8 +210,8 @@ static size_t cut_character(const char *text, size_t size)
     return 0;
 }
 
-bool rh_spool_read(int dir, const char *id, const char *name, uint64_t total, size_t capture,
-                   rh_buffer *out)
+static bool read_own(int dir, const char *id, const char *name, uint64_t total, size_t capture,
+                     rh_buffer *out)
 {
     if (total == 0)
         return true;
@@ -237,5 +240,19 @@ bool rh_spool_read(int dir, const char *id, const char *name, uint64_t total, si
         rh_buffer_free(&tail);
     }
     close(fd);
+    return ok;
+}
+
+bool rh_spool_read(int dir, const char *id, const rh_ledger_entry *end, rh_buffer *out,
+                   rh_buffer *err)
+{
+    if (end->shared < 0)
+        return read_own(dir, id, "out", end->out, end->capture, out) &&
+               read_own(dir, id, "err", end->err, end->capture, err);
+    int fd = openat(dir, "output", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    bool ok = fd >= 0 && read_at(fd, out, end->out, (uint64_t)end->shared) &&
+              read_at(fd, err, end->err, (uint64_t)end->shared + end->out);
+    if (fd >= 0)
+        close(fd);
     return ok;
 }

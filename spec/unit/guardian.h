@@ -143,6 +143,14 @@ static inline char *contents(const char *name)
     return rh_buffer_take(&text);
 }
 
+static inline bool has(const char *name, const char *part)
+{
+    char *text = contents(name);
+    bool found = text && strstr(text, part);
+    free(text);
+    return found;
+}
+
 static inline int remove_run(void **state)
 {
     (void)state;
@@ -150,7 +158,7 @@ static inline int remove_run(void **state)
         rh_guardian_leave(true);
         rh_loop_close();
     }
-    char *complaints = contents("spool/guardian.err"); /* a sanitizer's, too */
+    char *complaints = contents("spool/stderr"); /* a sanitizer's, too */
     bool quiet = !complaints || !*complaints;
     if (!quiet)
         print_error("%s", complaints);

@@ -27,14 +27,6 @@ static void start_slow(void)
                            .cwd = run_dir});
 }
 
-static bool has(const char *name, const char *part)
-{
-    char *text = contents(name);
-    bool found = text && strstr(text, part);
-    free(text);
-    return found;
-}
-
 static void see_slow_run(void) { AWAIT(has("pids", "\n") && has("spool/ledger", "pid slow ")); }
 
 static void start_slow_and_see_it_run(void)
@@ -289,7 +281,8 @@ static void test_a_cut_line_in_the_ledger(void **state)
     char *spool = in_run("spool"), *path = in_run("spool/ledger");
     assert_int_equal(mkdir(spool, 0700), 0);
     FILE *file = fopen(path, "w");
-    fputs("guardian 1 -\nstart done\npid done 1 1\nexit done 7 0 0 1 0 0 0 0 1024\nstart cu", file);
+    fputs("guardian 1 -\nstart done\npid done 1 1\nexit done 7 0 0 1 0 0 0 0 1024 -1\nstart cu",
+          file);
     fclose(file);
     host_begins();
     assert_int_equal(rh_commands()->state("done"), RH_COMMAND_ENDED);

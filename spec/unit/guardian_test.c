@@ -353,15 +353,16 @@ static void test_cancel_reaches_a_daemon(void **state)
         .argv = SH("echo $$ > pid; while [ ! -e go ]; do sleep 0.01; done; "
                    "(setsid sh -c 'echo $$ > daemon; while :; do sleep 0.01; done' &); sleep 100"),
         .cwd = run_dir});
-    char *text = NULL;
-    AWAIT((text = contents("pid")) && strchr(text, '\n'));
+    AWAIT(has("pid", "\n"));
+    char *text = contents("pid");
     pid_t pid = (pid_t)strtol(text, NULL, 10);
     free(text);
     AWAIT(is_enclosed(pid));
     char *go = in_run("go");
     close(open(go, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
     free(go);
-    AWAIT((text = contents("daemon")) && strchr(text, '\n'));
+    AWAIT(has("daemon", "\n"));
+    text = contents("daemon");
     pid_t daemon = (pid_t)strtol(text, NULL, 10);
     free(text);
     assert_true(is_enclosed(daemon));
