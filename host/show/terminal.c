@@ -68,7 +68,9 @@ static void erase(rh_terminal *terminal, rh_buffer *out)
 static void add_live(rh_terminal *terminal, rh_buffer *out, const rh_buffer *block, int room)
 {
     const char *line = block->data;
-    for (int i = 0; line && *line && i < room && i < LIVE_ROWS; i++) {
+    if (!line)
+        return;
+    for (int i = 0; *line && i < room && i < LIVE_ROWS; i++) {
         const char *end = strchrnul(line, '\n');
         const char *next = *end ? end + 1 : end;
         rh_buffer clean = {0};
