@@ -212,15 +212,28 @@ engine.words.env = setmetatable({}, {
     __metatable = false,
 })
 
-engine.verb("secret", function(name)
+-- secret "NAME", or secret { "NAME", command = { "op", "read", … } }: what a password manager prints, where nothing
+-- else has it.
+engine.verb("secret", function(given)
+    local name, command = given, nil
+    if type(given) == "table" then
+        local opts = options.check(given, { [1] = { "string", required = true }, command = { "table", required = true } },
+            "secret")
+        name, command = opts[1], opts.command
+    end
     if type(name) ~= "string" or not name:match("^[%a_][%w_]*$") then
         options.refuse("secret", "takes a name: secret \"SLACK_WEBHOOK_URL\"")
     end
+    local where = ("secret %q"):format(name)
+    for i = 1, command and math.max(#command, 1) or 0 do
+        if type(command[i]) ~= "string" then options.refuse(where, "its command is a list of texts") end
+    end
     local value = host.secret(name)
+    if value == nil and engine.mode() == "plan" then return stand_in(name, {}) end
+    if value == nil and command then return host.secret_command(name, command) end
     if value == nil then
-        if engine.mode() == "plan" then return stand_in(name, {}) end
-        options.refuse(("secret %q"):format(name), "is not set: give it in the environment, in "
-            .. "$CREDENTIALS_DIRECTORY/" .. name .. " or with --env-file")
+        options.refuse(where, "is not set: give it in the environment, in $CREDENTIALS_DIRECTORY/" .. name
+            .. " or with --env-file")
     end
     return value
 end)

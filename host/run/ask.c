@@ -147,12 +147,8 @@ static void fini(rh_op *op)
     rh_buffer_free(&one->line);
 }
 
-static const rh_op_class ask_class = {.name = "ask",
-                                      .size = sizeof(ask),
-                                      .cancel = cancel,
-                                      .push = push,
-                                      .fini = fini,
-                                      .idle = true};
+static const rh_op_class ask_class = {
+    .name = "ask", .size = sizeof(ask), .cancel = cancel, .push = push, .fini = fini, .idle = true};
 
 rh_op *rh_ask(const char *key, const char *payload)
 {

@@ -38,7 +38,8 @@ bool rh_attach(const char *run_dir, const char *path, const char *name, rh_attac
         kept->path = free_name(folder, name);
         kept->bytes = (int64_t)masked.size;
         rh_sha256_hex(masked.data ? masked.data : "", masked.size, kept->sha256);
-        ok = rh_file_write(kept->path, masked.data ? masked.data : "", masked.size, 0600, true, error);
+        ok = rh_file_write(kept->path, masked.data ? masked.data : "", masked.size, 0600, true,
+                           error);
         if (!ok) {
             free(kept->path);
             kept->path = NULL;

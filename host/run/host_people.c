@@ -5,6 +5,7 @@
 #include "run/ask.h"
 #include "run/attach.h"
 #include "run/host.h"
+#include "run/secret_command.h"
 
 #include <lua5.4/lauxlib.h>
 #include <pwd.h>
@@ -84,6 +85,26 @@ static int variable_in(lua_State *L)
     return 1;
 }
 
+enum { SECRET_COMMAND_MS = 60000, SECRET_COMMAND_WORDS = 32 };
+
+/* (name, { "program", "word", … }) → the secret that it prints. Waits. */
+static int secret_command(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1), *argv[SECRET_COMMAND_WORDS + 1] = {NULL};
+    lua_Integer count = luaL_len(L, 2);
+    if (count < 1 || count > SECRET_COMMAND_WORDS)
+        return luaL_error(L, "a secret's command has 1 to %d words", SECRET_COMMAND_WORDS);
+    for (lua_Integer i = 0; i < count; i++) {
+        lua_rawgeti(L, 2, i + 1); /* stays on the stack while argv points to it */
+        argv[i] = luaL_checkstring(L, -1);
+    }
+    rh_error error = {0};
+    rh_op *op = rh_secret_command(name, argv, &error);
+    if (!op)
+        rh_raise(L, &error);
+    return rh_await(L, op, SECRET_COMMAND_MS);
+}
+
 void rh_host_open_people(lua_State *L, rh_host *host)
 {
     static const luaL_Reg calls[] = {{"user_exists", user_exists},
@@ -91,6 +112,7 @@ void rh_host_open_people(lua_State *L, rh_host *host)
                                      {"inbox_drop", inbox_drop},
                                      {"attach", attach},
                                      {"variable_in", variable_in},
+                                     {"secret_command", secret_command},
                                      {NULL, NULL}};
     lua_pushlightuserdata(L, host);
     luaL_setfuncs(L, calls, 1);

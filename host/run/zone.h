@@ -14,7 +14,7 @@ enum { RH_ZONE_NAME = 16 };
  * 1970), and its abbreviation ("EST"). `name` is a name like "America/New_York", or NULL for the machine's own
  * zone ($TZ where it names a zone file, else /etc/localtime, else UTC). Files are searched in $TZDIR, else
  * /usr/share/zoneinfo. Errors: "zone": no such zone, no zone files, a damaged file. */
-bool rh_zone_offset(const char *name, int64_t when, int32_t *offset, char abbreviation[RH_ZONE_NAME],
-                    rh_error *error);
+bool rh_zone_offset(const char *name, int64_t when, int32_t *offset,
+                    char abbreviation[RH_ZONE_NAME], rh_error *error);
 
 #endif

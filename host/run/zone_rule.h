@@ -5,7 +5,7 @@
 #include "run/zone.h"
 
 typedef struct rh_zone_change {
-    char form;     /* 'M' month, week, day; 'J' day 1–365 without 29 February; '0' day 0–365 */
+    char form; /* 'M' month, week, day; 'J' day 1–365 without 29 February; '0' day 0–365 */
     int month, week, day;
     int32_t time; /* seconds after local midnight; may be negative or beyond a day */
 } rh_zone_change;

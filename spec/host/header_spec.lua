@@ -120,6 +120,31 @@ describe("variables and secrets", function()
         assert.not_equal(0, short.code)
         assert.matches("TOKEN", play.message(short), 1, true)
     end)
+    it("come from a command, where nothing else has them", function()
+        local body = [[
+            local token = secret { "TOKEN", command = { "sh", "-c", "printf 'printed-%s-it\\n' by" } }
+            note("it is " .. token)
+            note("printed-" .. "by-it")
+        ]]
+        local result = play.run(body)
+        assert.equal(0, result.code, result.out .. result.err)
+        local notes = result:events("note")
+        assert.equal("it is ‹secret TOKEN›", notes[1].payload.text)
+        assert.equal("‹secret TOKEN›", notes[2].payload.text)
+        assert.equal("", t.run { "grep", "-rla", "printed-by-it", result.state }.out)
+        result = play.run(body, { env = { TOKEN = "of-the-environment" } })
+        assert.equal("printed-by-it", result:events("note")[2].payload.text)
+        for text, message in pairs {
+            ['secret { "TOKEN", command = { "false" } }'] = "false ended with status 1",
+            ['secret { "TOKEN", command = { "no-such-program" } }'] = "no-such-program cannot be started",
+            ['secret { "TOKEN", command = {} }'] = "its command is a list of texts",
+            ['secret { "TOKEN", command = { "true" } }'] = "TOKEN",
+        } do
+            local refused_run = play.run(text)
+            assert.not_equal(0, refused_run.code)
+            assert.matches(message, play.message(refused_run), 1, true)
+        end
+    end)
     it("come from a file", function()
         local folder = t.temp()
         t.write(folder .. "/.env", "TOKEN='from-the-file'\nPORT=8080\n")
