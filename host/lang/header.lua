@@ -134,8 +134,9 @@ local function declare(name, given)
     if engine.header then options.refuse(where, "a run has one header, and there is one already") end
     local spec = options.check(given, SPEC, where)
     local recorded = host.run.resumed and host.recall("run.start", "")
-    local environment = choose(environments(spec.environments, where),
-        recorded and recorded.environment or host.run.environment, where)
+    local known = environments(spec.environments, where)
+    local environment = choose(known, recorded and recorded.environment or host.run.environment, where)
+    for i, one in ipairs(known) do options.environments[i] = one.name end
     local rules = inputs.declare(spec.inputs, where)
     local values = recorded and recorded.inputs or inputs.read(rules, host.run.set, where)
     local people = recorded and recorded.roles or roles.read(spec.roles, host.run.roles_file, where)

@@ -7,8 +7,12 @@ local options = {}
 
 -- What every verb of the language takes; the engine reads them.
 options.common = {
-    when = "any", only = "string|table", on_failure = "string", timeout = "duration", key = "string|integer",
+    when = "any", only = "string|table", timeout = "duration", key = "string|integer",
+    on_failure = { "string", one_of = { "rollback", "stage", "stop", "ask", "alert" } },
 }
+
+-- The names of the header's environments, once it is read: `only` names some of them.
+options.environments = {}
 
 local function refuse(where, message)
     require("lang.engine").fail("usage", where .. ": " .. message, { where = where })
@@ -87,8 +91,9 @@ function options.check(given, spec, where)
             local found = false
             for _, one in ipairs(allowed) do found = found or one == converted end
             if not found then
-                refuse(where, ("%s: %q is none of %s"):format(key, tostring(converted),
-                    table.concat(allowed, ", ")))
+                local hint = host.suggest(tostring(converted), allowed)
+                refuse(where, ("%s: %q is none of %s%s"):format(key, tostring(converted),
+                    table.concat(allowed, ", "), hint and "; " .. hint or ""))
             end
         end
         result[key] = converted
@@ -100,6 +105,19 @@ function options.check(given, spec, where)
         end
     end
     return result
+end
+
+-- A misspelt environment would skip something without a word.
+local function check_only(only, where)
+    for _, name in ipairs(type(only) == "table" and only or { only }) do
+        local known = #options.environments == 0
+        for _, one in ipairs(options.environments) do known = known or one == name end
+        if not known then
+            local hint = host.suggest(tostring(name), options.environments)
+            refuse(where, ("only: there is no environment %q%s"):format(tostring(name), hint and ": " .. hint
+                or "; there are " .. table.concat(options.environments, ", ")))
+        end
+    end
 end
 
 -- Sorts out the arguments of a verb, `verb(name, [opts], body)`, and checks its options against `spec`
@@ -118,7 +136,9 @@ function options.verb(verb, name, opts, body, spec)
     for key, rule in pairs(spec) do
         if key ~= "body" then all[key] = rule end
     end
-    return options.check(opts, all, where), body
+    local checked = options.check(opts, all, where)
+    check_only(checked.only, where)
+    return checked, body
 end
 
 options.refuse = refuse

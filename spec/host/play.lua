@@ -5,7 +5,7 @@ local t = require "spec.helper"
 
 local play = {}
 
-local HEADER = 'playbook "demo" { environments = { "staging" }%s }\n'
+local HEADER = 'playbook "demo" { environments = { "staging", "production" }%s }\n'
 
 -- A playbook's text behind a header; `more` are further fields of it.
 function play.text(body, more)
@@ -24,6 +24,7 @@ end
 local function command(path, folder, options)
     local made = { path, "--output", "json", cwd = folder, state = folder .. "/state", env = options.env,
         timeout = options.timeout }
+    for _, word in ipairs(options.raw and {} or { "--env", "staging" }) do made[#made + 1] = word end
     for _, word in ipairs(options) do made[#made + 1] = word end
     return made
 end

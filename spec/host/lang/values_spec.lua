@@ -74,6 +74,11 @@ describe("options", function()
         local opts, body = options.verb("step", "x", fn, nil, {})
         assert.same({}, opts)
         assert.equal(fn, body)
+        assert.matches('did you mean "rollback"',
+            stub.raised(options.verb, "step", "x", { on_failure = "rolback" }, fn, {}).message)
+        options.environments = { "staging", "production" }
+        assert.matches('no environment "prodution": did you mean "production"',
+            stub.raised(options.verb, "step", "x", { only = { "staging", "prodution" } }, fn, {}).message)
         assert.matches("first argument is its name", stub.raised(options.verb, "step", fn, nil, nil, {}).message)
         assert.matches("needs a function", stub.raised(options.verb, "step", "x", {}, nil, {}).message, 1, true)
     end)
