@@ -7,7 +7,7 @@ WARN     = -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wvla -Wwrite-strings 
 HARDEN   = -O2 -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection -fcf-protection=full \
            -ftrivial-auto-var-init=zero
 OPT     ?= $(HARDEN)
-CFLAGS  += -std=c11 -D_GNU_SOURCE -g $(OPT) $(WARN) -Ihost -I. -MMD -MP
+CFLAGS  += -std=c11 -D_GNU_SOURCE -g $(OPT) $(WARN) -Ihost -I. -MMD -MP -DRH_LUA_DIR='"$(BUILD)/lua"'
 LDFLAGS += -Wl,-z,relro,-z,now $(SANITIZE)
 # `make V=1` shows the whole command lines.
 Q        = $(if $(V),,@echo "  $(if $(filter %.o,$@),cc,ld)  $@";)
@@ -38,8 +38,14 @@ $(BUILD)/obj/host/%.o: host/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -fPIE $(call PKG,cflags,$(PKGS)) -c -o $@ $<
 
-# The language's Lua is embedded by lang.c: it is compiled again when any of it changes.
-$(BUILD)/obj/host/run/lang.o: $(LANG_SRC)
+# The host's own Lua is compiled and embedded: by lang.c, and by each module's binding.
+$(BUILD)/lua/host/lang/%.luac: host/lang/%.lua mk/compile.lua
+	@mkdir -p $(@D)
+	@lua5.4 mk/compile.lua lang.$* $< $@
+$(BUILD)/lua/modules/%.luac: modules/%.lua mk/compile.lua
+	@mkdir -p $(@D)
+	@lua5.4 mk/compile.lua rollout.$(*F) $< $@
+$(BUILD)/obj/host/run/lang.o: $(LANG_SRC:%.lua=$(BUILD)/lua/%.luac)
 
 $(BUILD)/guardobj/%.o: %.c
 	@mkdir -p $(@D)
@@ -51,9 +57,9 @@ define MODULE_RULE
 $(BUILD)/modules/$(1).so: $$(patsubst %.c,$(BUILD)/modobj/%.o,$$(wildcard modules/$(1)/*.c))
 	@mkdir -p $$(@D)
 	$$(Q)$$(CC) -shared $$(LDFLAGS) -o $$@ $$^ $$(if $$(PKGS_$(1)),$$(call PKG,libs,$$(PKGS_$(1))))
-$(BUILD)/modobj/modules/$(1)/%.o: modules/$(1)/%.c $$(wildcard modules/$(1)/*.lua)
+$(BUILD)/modobj/modules/$(1)/%.o: modules/$(1)/%.c $$(patsubst %.lua,$(BUILD)/lua/%.luac,$$(wildcard modules/$(1)/*.lua))
 	@mkdir -p $$(@D)
-	$$(Q)$$(CC) $$(CFLAGS) $$(SANITIZE) -fPIC -DRH_SUGAR_FILE='"modules/$(1)/$(1).lua"' \
+	$$(Q)$$(CC) $$(CFLAGS) $$(SANITIZE) -fPIC -DRH_SUGAR_FILE='"$(BUILD)/lua/modules/$(1)/$(1).luac"' \
 	    $$(call PKG,cflags,lua5.4 libuv $$(PKGS_$(1))) -c -o $$@ $$<
 endef
 $(foreach m,$(MODULES),$(eval $(call MODULE_RULE,$(m))))

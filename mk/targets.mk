@@ -100,6 +100,7 @@ lint:
 	@luacheck --quiet --no-color .
 	@cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability --inline-suppr \
 	    --suppress=missingIncludeSystem --suppress=nullPointerRedundantCheck -j$(JOBS) -D_GNU_SOURCE '-DRH_SUGAR_FILE="x"' \
+	    '-DRH_LUA_DIR="x"' \
 	    '-DRH_EMBED(a,b)=' -Ihost -I. host guard modules
 	@scripts/lint-rooms
 	@echo "lint: nothing to complain about"

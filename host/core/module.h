@@ -19,7 +19,7 @@ typedef struct rh_module_def {
     const char *host_version;  /* RH_HOST_VERSION: one built for another host is refused by name */
     const char *name;          /* "http" */
     int (*open)(lua_State *L); /* pushes the table of native functions */
-    const char *sugar;         /* Lua source */
+    const char *sugar;         /* compiled Lua (mk/compile.lua) */
     const char *sugar_end;
     const void *engine; /* a table of functions for modules that build on this one, or NULL */
 } rh_module_def;

@@ -59,7 +59,7 @@ local function native_module(name)
         return nil
     end
     engine.rt.natives[name] = native
-    return run_chunk(sugar, "=[rollout." .. name .. "]", setmetatable({}, { __index = _G }), native, engine.rt)
+    return assert(load(sugar, name, "b", setmetatable({}, { __index = _G })))(native, engine.rt)
 end
 
 local function shipped_module(name)

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LANG(NAME) RH_EMBED(rh_lang_##NAME, "host/lang/" #NAME ".lua")
+#define LANG(NAME) RH_EMBED(rh_lang_##NAME, RH_LUA_DIR "/host/lang/" #NAME ".luac")
 #include "run/lang_files.h"
 #undef LANG
 
@@ -37,7 +37,8 @@ static int lang_require(lua_State *L)
         if (strcmp(files[i].name, file) != 0)
             continue;
         const char *chunk = lua_pushfstring(L, "=[lang.%s]", file);
-        if (rh_load_text(L, files[i].text, (size_t)(files[i].end - files[i].text), chunk) != LUA_OK)
+        if (luaL_loadbufferx(L, files[i].text, (size_t)(files[i].end - files[i].text), chunk, "b") !=
+            LUA_OK)
             return lua_error(L);
         lua_call(L, 0, 1);
         if (lua_isnil(L, -1))
@@ -64,7 +65,7 @@ static int l_basics(lua_State *L)
     return 1;
 }
 
-/* (name) → native, sugar text; nil where there is no such module. */
+/* (name) → native, sugar (compiled); nil where there is no such module. */
 static int l_module(lua_State *L)
 {
     const rh_module_def *def = rh_module_load(L, luaL_checkstring(L, 1));

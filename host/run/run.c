@@ -236,7 +236,9 @@ static int open_lua(lua_State *L)
     static const luaL_Reg calls[] = {{"begin", l_begin}, {"failed", l_failed}, {NULL, NULL}};
     luaL_setfuncs(L, calls, 0);
     rh_lang_open(L);
+    lua_gc(L, LUA_GCSTOP); /* nothing that the language builds up is garbage */
     rh_lang_require(L, "main");
+    lua_gc(L, LUA_GCRESTART);
     lua_getfield(L, -1, "run");
     run.task = rh_task_spawn(L);
     return 0;

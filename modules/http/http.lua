@@ -2,7 +2,7 @@
 local native, rt = ...
 
 local function part(name, ...)
-    return assert(load(native.parts[name], "=[rollout.http." .. name .. "]", "t"))(...)
+    return assert(load(native.parts[name], "=[rollout.http." .. name .. "]", "b"))(...)
 end
 
 local asked = part("arguments", rt)

@@ -284,8 +284,8 @@ static int close_engine(lua_State *L)
     return 0;
 }
 
-RH_EMBED(rh_http_arguments, "modules/http/arguments.lua")
-RH_EMBED(rh_http_check, "modules/http/check.lua")
+RH_EMBED(rh_http_arguments, RH_LUA_DIR "/modules/http/arguments.luac")
+RH_EMBED(rh_http_check, RH_LUA_DIR "/modules/http/check.luac")
 
 static void set_part(lua_State *L, const char *name, const char *text, const char *end)
 {

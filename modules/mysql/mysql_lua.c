@@ -394,15 +394,15 @@ static int native_query(lua_State *L)
 
 /* The module ---------------------------------------------------------------------------------------- */
 
-RH_EMBED(rh_mysql_schema_lua, "modules/mysql/schema.lua")
-RH_EMBED(rh_mysql_client_lua, "modules/mysql/client.lua")
-RH_EMBED(rh_mysql_dump_lua, "modules/mysql/dump.lua")
-RH_EMBED(rh_mysql_restore_lua, "modules/mysql/restore.lua")
+RH_EMBED(rh_mysql_schema_lua, RH_LUA_DIR "/modules/mysql/schema.luac")
+RH_EMBED(rh_mysql_client_lua, RH_LUA_DIR "/modules/mysql/client.luac")
+RH_EMBED(rh_mysql_dump_lua, RH_LUA_DIR "/modules/mysql/dump.luac")
+RH_EMBED(rh_mysql_restore_lua, RH_LUA_DIR "/modules/mysql/restore.luac")
 
 static void add_part(lua_State *L, const char *name, const char *from, const char *end)
 {
     lua_pushfstring(L, "=modules/mysql/%s.lua", name);
-    if (luaL_loadbufferx(L, from, (size_t)(end - from), lua_tostring(L, -1), "t") != LUA_OK)
+    if (luaL_loadbufferx(L, from, (size_t)(end - from), lua_tostring(L, -1), "b") != LUA_OK)
         lua_error(L);
     lua_remove(L, -2);
     lua_setfield(L, -2, name);
