@@ -116,9 +116,20 @@ demo:
 	@$(MAKE) --no-print-directory all
 	@ROLLOUTHOST_BUILD=$(BUILD) spec/world/terp/demo
 
+# spec/bench/X.c are programs: those whose name ends in _bench measure, the others are measured against.
+BENCH_SRC = $(wildcard spec/bench/*.c)
+BENCHES   = $(BENCH_SRC:spec/bench/%.c=$(BUILD)/bench/%)
+
+$(BUILD)/bench/%: spec/bench/%.c $(UNIT_HOST)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -fPIE -pie -rdynamic $(LDFLAGS) $(call PKG,cflags,$(PKGS)) -o $@ $^ $(call PKG,libs,$(PKGS)) \
+	    -ldl -lm -lpthread
+
+benches: all $(BENCHES)
 bench:
-	@vendor/install build run test tools
-	@$(MAKE) --no-print-directory all
+	@vendor/install build run test
+	@$(MAKE) --no-print-directory benches
+	@for program in $(filter %_bench,$(BENCHES)); do $$program || exit 1; done
 	@ROLLOUTHOST_BUILD=$(BUILD) spec/bench/run
 
 install: all
@@ -126,4 +137,4 @@ install: all
 	install $(BUILD)/rollouthost $(BUILD)/rollouthost-guardian $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(MODULE_SO) $(LIB_LUA) $(DESTDIR)$(PREFIX)/lib/rollouthost/modules
 
-.PHONY: units test specs asan valgrind cover fuzz fuzzers lint format demo bench install
+.PHONY: units test specs asan valgrind cover fuzz fuzzers lint format demo bench benches install
