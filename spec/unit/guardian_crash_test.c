@@ -107,6 +107,26 @@ static void test_ended_after_the_new_host_looked(void **state)
     host_leaves();
 }
 
+static void start_with_a_deadline(void)
+{
+    launch(&(rh_command_spec){.id = "slow", .argv = ARGV("sleep", "100"), .timeout_ms = 200});
+    AWAIT(has("spool/ledger", "pid slow "));
+}
+
+static void test_deadline_without_a_host(void **state)
+{
+    (void)state;
+    host_dies_after(start_with_a_deadline);
+    AWAIT(is_gone(guardian_pid()));
+    host_begins();
+    rh_command *command = execute(&again);
+    assert_true(command->timed_out);
+    assert_true(command->adopted);
+    assert_int_equal(command->signal, SIGTERM);
+    release(command);
+    host_leaves();
+}
+
 /* The host dies as soon as it has sent its request: the next one must not hear "never". */
 static void test_request_in_the_socket_of_a_dead_host(void **state)
 {
@@ -389,6 +409,7 @@ int main(void)
         SPEC(test_ended_is_adopted),
         SPEC(test_ended_after_the_new_host_looked),
         SPEC(test_request_in_the_socket_of_a_dead_host),
+        SPEC(test_deadline_without_a_host),
         SPEC(test_what_could_not_start_never_started),
         SPEC(test_cancel_of_an_attached_command),
         SPEC(test_guardian_killed),
