@@ -120,7 +120,11 @@ local function publish(made, values)
     facts.started = select(3, host.recall("run.start", "")) or host.now()
     facts.planned = run.at
     facts.inputs = sealed("run.inputs", values, keys(made.rules))
-    facts.now = function() return engine.observe("now", host.now) end
+    facts.now = function()
+        -- A check is repeated, and each time is another.
+        if engine.scope().place == "check" then return host.now() end
+        return engine.observe("now", host.now)
+    end
     facts.begun = function(name)
         if type(name) ~= "string" then options.refuse("run.begun", "takes the name of a step") end
         return engine.mode() == "plan" or engine.has_begun(name)

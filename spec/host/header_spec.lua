@@ -72,6 +72,14 @@ describe("run", function()
         ]]
         assert.equal("false true false", result:last("note").text)
     end)
+    it("has another time in each measurement", function()
+        local result = play.run [[
+            soak("time", { duration = "40ms", every = "20ms" }, function(m)
+                return expect("time", run.now()):above(m.previous and m.previous.time or 0)
+            end)
+        ]]
+        assert.equal(0, result.code, result.out .. result.err)
+    end)
     it("has one time for all replays", function()
         local result = play.run [[
             local began = run.now()

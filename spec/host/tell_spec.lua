@@ -32,6 +32,29 @@ describe("notify", function()
         assert.equal(1, again.code, again.out .. again.err)
         assert.is_false(t.exists(result.folder .. "/team-once"))
     end)
+    it("that was in flight when the host died is in doubt, never sent twice", function()
+        local body = 'notify "slow" note "on"'
+        local more = [[notify = { team = function()
+            require("rollout.http").post("http://127.0.0.1:%d/hook", { json = { text = "slow" }, timeout = "20s" })
+        end }]]
+        local seen = 0
+        local port = t.serve(function(_, bytes)
+            if bytes and bytes:find("POST", 1, true) then seen = seen + 1 end
+        end)
+        local run = play.start(body, { more = more:format(port) })
+        t.eventually("the message", function() return seen == 1 end)
+        run:kill("sigkill")
+        run:wait()
+        local again = play.again(run, { "resume" })
+        assert.equal(7, again.code, again.out .. again.err)
+        assert.equal(1, seen)
+        local decided = t.host { "decide", play.id(run), "--done", "--reason", "it is in the channel", state = run.state }
+        assert.equal(0, decided.code, decided.out .. decided.err)
+        again = play.again(run, { "resume" })
+        assert.equal(0, again.code, again.out .. again.err)
+        assert.equal("on", again:last("note").text)
+        assert.equal(1, seen)
+    end)
     it("without channels is recorded only; to one that is not there is refused", function()
         local result = play.run 'notify "nobody listens"'
         assert.equal(0, result.code, result.out .. result.err)
