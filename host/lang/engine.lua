@@ -273,7 +273,7 @@ local function failed(scope, err, policy)
 end
 
 local PASS_ON = { paused = true, doubt = true, divergence = true, rollback = true, abort = true, failed = true, sibling = true,
-    journal = true, stopped = true, stuck = true }
+    journal = true, stopped = true, stuck = true, guardian_lost = true }
 
 --- True for errors that end a unit without being its failure.
 function engine.passes_on(err)
