@@ -76,6 +76,21 @@ local function runs(url)
     return http.check(url .. "/version", { json = { path = "version", equals = version } })
 end
 
+-- ---- Communication at the end, whichever it is ----
+
+on.succeeded(function()
+    tell("stakeholders", "TERP %s is in %s. Thank you for your patience.", version, run.environment)
+end)
+
+on.rolled_back(function(outcome)
+    for _, channel in ipairs { "team", "stakeholders" } do
+        tell(channel, "📢 Production Rollback Completed\nReason: %s\nCurrent Status: Stable\n"
+            .. "Next Steps: incident report within 24 hours; %s investigates", outcome.cause, run.operator)
+    end
+    note("Post-mortem: create the incident report within 24 hours, schedule the post-mortem meeting, document lessons learned. "
+        .. "Reason: " .. outcome.cause)
+end)
+
 -- ---- Pre-Deployment Requirements ----
 
 stage("Pre-Deployment Requirements", { only = "production" }, function()
@@ -323,19 +338,6 @@ stage("Post-Deployment (First 24 Hours)", { only = "production" }, function()
         return checks
     end)
     confirm "Monitor user feedback channels"
-end)
-
-on.succeeded(function()
-    tell("stakeholders", "TERP %s is in %s. Thank you for your patience.", version, run.environment)
-end)
-
-on.rolled_back(function(outcome)
-    for _, channel in ipairs { "team", "stakeholders" } do
-        tell(channel, "📢 Production Rollback Completed\nReason: %s\nCurrent Status: Stable\n"
-            .. "Next Steps: incident report within 24 hours; %s investigates", outcome.cause, run.operator)
-    end
-    note("Post-mortem: create the incident report within 24 hours, schedule the post-mortem meeting, document lessons learned. "
-        .. "Reason: " .. outcome.cause)
 end)
 
 return { version = version }

@@ -127,6 +127,7 @@ function engine.enclosing(kind)
 end
 
 function engine.child_key(parent, name, explicit)
+    engine.any_begun = true
     name = name:gsub("/", "∕")
     if explicit ~= nil then
         name = name .. "[" .. tostring(explicit) .. "]"

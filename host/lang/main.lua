@@ -29,6 +29,9 @@ for name, list in pairs(hooks) do
     on[name] = function(fn)
         if type(fn) ~= "function" then
             engine.fail("usage", "on." .. name .. " takes a function")
+        elseif engine.any_begun then
+            engine.fail("usage", string.format("on.%s stands after the first stage or step: a run that fails before this line "
+                .. "would not know of it. Put it above them", name))
         end
         list[#list + 1] = fn
     end

@@ -193,6 +193,10 @@ describe("a failure", function()
             "undo rolled_back failed finished")
     end)
 
+    it("cannot have hooks that it would come before", function()
+        expect('do_step "a" on.finished(function() end)', 1, "a", "above them")
+    end)
+
     it("in one branch cancels the others and is awaited", function()
         local world = open [[
             parallel {
