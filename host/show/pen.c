@@ -77,8 +77,8 @@ void rh_pen_wrap(const rh_pen *pen, int indent, const char *first, const char *g
                  const char *text, int rows)
 {
     int width = pen->columns - 1 - indent - rh_text_width(gutter);
-    if (width < 10)
-        width = 10;
+    if (width < 4)
+        width = 4;
     for (int row = 0; *text && row < rows; row++) {
         char *line = rh_strndup(text, strcspn(text, "\n"));
         const size_t size = rh_text_wrap(line, width);
