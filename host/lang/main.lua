@@ -174,6 +174,9 @@ end
 
 local function summary(status, cause, more)
     local facts = { status = status, exit = EXIT[status], error = cause and engine.plain_error(cause) or nil }
+    if cause and not cause.unit and facts.error.where then
+        facts.error.message = facts.error.where .. ": " .. facts.error.message -- no step's line says where
+    end
     for key, value in pairs(more or {}) do
         facts[key] = value
     end
@@ -232,7 +235,7 @@ local function stopped(cause)
     host.task.clear()
     local changed = unwind.changed()
     if changed then
-        hold("stopped after a change: " .. cause.message)
+        hold("stopped after a change, to be resumed, rolled back or aborted: " .. cause.message:match("[^\n]*"))
     end
     local outcome = { status = "stopped", cause = cause.message }
     local ok, err = pcall(function()
@@ -272,6 +275,9 @@ function after(err)
         run_hooks("finished", { status = "aborted", cause = err.message })
         host.unhold()
         return finish("stopped", err, { aborted = true })
+    end
+    if not engine.any_begun and not host.run.resumed then
+        return finish("usage", err) -- the playbook does not load: nothing was done, and a resume would come here again
     end
     local policy = err.policy
     if engine.frozen and host.recall("rollback.begin", "") then

@@ -218,10 +218,11 @@ static bool refuse_record(const char *playbook, const char *environment, const r
     rh_buffer holder = {0};
     add_holder(&holder, info);
     rh_fail(error, "locked",
-            "%s of %s is locked by %s%s%s: %s. Look into it, then `rollouthost unlock %s %s`",
+            "%s of %s is locked by %s%s%s: %s. Look into it%s%s, then `rollouthost unlock %s %s`",
             environment, playbook, holder.data, info->run ? ", run " : "",
             info->run ? info->run : "", info->reason ? info->reason : "no reason was given",
-            playbook, environment);
+            info->run ? " with rollouthost show " : "", info->run ? info->run : "", playbook,
+            environment);
     rh_buffer_free(&holder);
     return false;
 }

@@ -161,13 +161,27 @@ static void say_next(const rh_model *model, line_fn fn, void *data)
     say(fn, data, "next", &text);
 }
 
+/* Where a step failed, all of it stands there already; an error of no step is told here alone. */
+static void say_why(const char *error, bool whole, line_fn fn, void *data)
+{
+    const char *label = "why";
+    while (*error) {
+        size_t size = strcspn(error, "\n");
+        char *line = rh_strndup(error, size);
+        fn(data, label, line);
+        free(line);
+        if (!whole)
+            return;
+        label = "";
+        error += size + (error[size] == '\n');
+    }
+}
+
 void rh_summary_each(const rh_model *model, line_fn fn, void *data)
 {
     const rh_node *culprit = rh_summary_culprit(model);
     if (model->error) {
-        char *first = rh_text_first_line(model->error);
-        fn(data, "why", first);
-        free(first);
+        say_why(model->error, culprit == NULL, fn, data);
     } else if (culprit && model->exit_code != 0) {
         rh_buffer text = {0};
         rh_buffer_addf(&text, "%s \"%s\": %s", culprit->kind, culprit->name, culprit->error);
