@@ -123,15 +123,7 @@ static void one_turn(struct turn *turn, int signal_fd, int wait)
     }
     if (poll(turn->fds, turn->count, wait) <= 0)
         return;
-    for (size_t i = 2; i < turn->count; i++)
-        if (turn->fds[i].revents) {
-            if (turn->owners[i].output)
-                rh_guard_output_read(turn->owners[i].command, turn->owners[i].output);
-            else
-                turn->owners[i].command->exited = true;
-        }
-    if (turn->fds[0].revents)
-        read_signals(signal_fd);
+    /* The host first: a secret that it had named is masked in what is read next. */
     if (turn->fds[1].revents) {
         if (rh_guard_host < 0)
             rh_guard_accept();
@@ -141,6 +133,15 @@ static void one_turn(struct turn *turn, int signal_fd, int wait)
                 rh_guard_receive();
         }
     }
+    for (size_t i = 2; i < turn->count; i++)
+        if (turn->fds[i].revents) {
+            if (turn->owners[i].output)
+                rh_guard_output_read(turn->owners[i].command, turn->owners[i].output);
+            else
+                turn->owners[i].command->exited = true;
+        }
+    if (turn->fds[0].revents)
+        read_signals(signal_fd);
 }
 
 /* Nobody is left to serve: the host has gone (or said so), no command is alive, no other host knocks. */

@@ -2,6 +2,7 @@
 
 #include "core/command.h"
 #include "core/frame.h"
+#include "core/loop.h"
 #include "core/mask.h"
 #include "run/guardian_link.h"
 #include "run/guardian_process.h"
@@ -59,6 +60,18 @@ static void hand_secrets(void)
     rh_mask_each(rh_mask_process(), hand_secret, &handing);
     rh_frame_end(&rh_link.out, mark);
     rh_link.secrets = handing.count;
+}
+
+/* A secret that became known is masked in what already runs, too. */
+static bool hand_over_at_turn_end(void *data)
+{
+    (void)data;
+    size_t begin = rh_link.out.size;
+    if (rh_link.fd >= 0)
+        hand_secrets();
+    if (rh_link.out.size > begin)
+        rh_link_send(begin);
+    return false;
 }
 
 static bool is_connected(rh_error *error)
@@ -214,6 +227,7 @@ static bool begin(const char *run_dir, rh_error *error)
         (rh_link.spool = openat(rh_link.dir, "spool", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
         return rh_fail_errno(error, errno, "cannot open %s/spool", run_dir);
     rh_commands_provide(&provider);
+    rh_loop_at_turn_end(hand_over_at_turn_end, NULL);
     return rh_link_open(error);
 }
 

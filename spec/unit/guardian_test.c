@@ -200,6 +200,26 @@ static void test_masking(void **state)
     host_leaves();
 }
 
+static void test_masking_of_what_runs_already(void **state)
+{
+    (void)state;
+    const bool at_once = true;
+    host_begins();
+    rh_command *command = launch(&(rh_command_spec){
+        .id = "a",
+        .argv = SH("while [ ! -e go ]; do sleep 0.01; done; echo grown-up-secret"),
+        .cwd = run_dir});
+    assert_true(rh_mask_add(rh_mask_process(), "GROWN", "grown-up-secret", 15));
+    rh_loop_run(&at_once); /* the end of a turn */
+    char *go = in_run("go");
+    close(open(go, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    free(go);
+    settle_all();
+    expect_success(command, "‹secret GROWN›\n");
+    release(command);
+    host_leaves();
+}
+
 static void test_large_output_is_bounded(void **state)
 {
     (void)state;
@@ -491,6 +511,7 @@ int main(void)
         SPEC(test_input_and_output_files),
         SPEC(test_environment_and_signals_are_clean),
         SPEC(test_masking),
+        SPEC(test_masking_of_what_runs_already),
         SPEC(test_large_output_is_bounded),
         SPEC(test_characters_at_the_gap_stay_whole),
         SPEC(test_timeout_ends_the_whole_group),
