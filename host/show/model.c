@@ -469,7 +469,23 @@ static void arm_undo(rh_model *model, const rh_node *node)
     free(key);
 }
 
-/* What a command prints is told under its effect's id. */
+/* What the commands of an effect print is told under ids that begin with the effect's: "ID-2", "ID-2-1". */
+static rh_node *speaker(rh_model *model, const char *id)
+{
+    size_t size = strlen(id);
+    for (;;) {
+        rh_node *node = find(model, id, size);
+        if (node)
+            return node;
+        const size_t whole = size;
+        while (size > 0 && id[size - 1] >= '0' && id[size - 1] <= '9')
+            size--;
+        if (size == whole || size < 2 || id[size - 1] != '-')
+            return nearest(model, id, true);
+        size--;
+    }
+}
+
 static void note_id(rh_model *model, rh_node *node, const json_t *payload)
 {
     const char *id = rh_payload_text(payload, "id");
@@ -484,7 +500,8 @@ static rh_change apply(rh_model *model, const rh_event *event, json_t *payload)
         return (rh_change){RH_CHANGE_RUN, nearest(model, key, true), payload};
     const bool is_effect = strncmp(event->type, "effect.", 7) == 0;
     if (!(is_effect && model->keep)) {
-        rh_node *node = nearest(model, key, true);
+        rh_node *node =
+            strcmp(event->type, "output") == 0 ? speaker(model, key) : nearest(model, key, true);
         if (strcmp(event->type, "effect.begin") == 0)
             note_id(model, node, payload);
         if (apply_update(node, event, payload))
@@ -506,11 +523,14 @@ static rh_change apply(rh_model *model, const rh_event *event, json_t *payload)
         change = (rh_change){RH_CHANGE_ENDED, node, payload};
     } else if (is_point(event->type)) {
         char *text = rh_payload_shown(payload, "text");
-        rh_node *node = add_point(model, kind, event, payload);
-        if (text)
+        if (!text && strcmp(kind, "attach") == 0)
+            text = rh_format("attached %s", rh_payload_text(payload, "name"));
+        if (text) { /* a countdown without words says nothing that its stage does not */
+            rh_node *node = add_point(model, kind, event, payload);
             set(&node->name, text);
-        end_node(model, node, event, payload);
-        change = (rh_change){RH_CHANGE_ENDED, node, payload};
+            end_node(model, node, event, payload);
+            change = (rh_change){RH_CHANGE_ENDED, node, payload};
+        }
     }
     free(kind);
     if (strcmp(event->type, "rollback.begin") == 0)

@@ -155,6 +155,8 @@ static void units_stand_in_their_scopes(void **state)
     assert_string_equal(node("A/B/one")->tail[RH_TAIL - 1], "last");
     assert_string_equal(node("A/B/one")->tail[RH_TAIL - 2], "30% of it");
     assert_null(node("A/B/one")->tail[RH_TAIL - 3]);
+    feed("output", "one-1234-2-1", "{\"text\":\"of a command inside\\n\"}");
+    assert_string_equal(node("A/B/one")->tail[RH_TAIL - 1], "of a command inside");
     feed("effect.end", "A/B/one@1.1", "{\"status\":\"ok\"}");
     assert_null(node("A/B/one")->doing);
     feed("note", "A/B", "{\"text\":\"well\"}");
