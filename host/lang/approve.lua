@@ -126,7 +126,7 @@ function approve.approve(name, given)
     local where = ("approve %q"):format(name)
     local list = wanted_roles(opts, where)
     local users
-    if #list > 0 and engine.mode() ~= "plan" and not engine.skip_reason(opts) then
+    if #list > 0 and not engine.skip_reason(opts) then
         users = roles.holders(header.roles, list, where)
     end
     local evidence = host.keep(opts.evidence)

@@ -34,7 +34,7 @@ local function expectations(where, name, first, ...)
         local evidence = ...
         return { expect.expectation {
             name = name, verdict = first and "pass" or "fail", measured = evidence,
-            text = evidence ~= nil and ("%s: %s"):format(name, type(evidence) == "string" and evidence
+            text = evidence ~= nil and ("%s: %s"):format(name, type(evidence) == "string" and expect.brief(evidence)
                 or expect.show(evidence))
                 or ("%s is %s"):format(name, first),
         } }
@@ -73,7 +73,7 @@ end
 function check.plain(list)
     local plain = {}
     for i, one in ipairs(list) do
-        plain[i] = { name = one.name, verdict = one.verdict, measured = one.measured, limit = one.limit,
+        plain[i] = { name = one.name, verdict = one.verdict, measured = expect.kept(one.measured), limit = one.limit,
             unit = one.unit, text = one.text, detail = one.detail }
     end
     return plain

@@ -129,7 +129,7 @@ end
 local function unit(kind, name, items, given)
     local opts = options.verb(kind, name, given, nil, SPEC)
     local users
-    if opts.role and engine.mode() ~= "plan" and not engine.skip_reason(opts) then
+    if opts.role and not engine.skip_reason(opts) then
         users = roles.holders(header.roles, { opts.role }, ("%s %q"):format(kind, name))
     end
     return engine.unit {

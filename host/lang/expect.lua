@@ -8,12 +8,20 @@ local expect = {}
 local NULL = host.json.null
 local LONGEST = 160
 
--- What is shown of a value: short, on one line.
+-- A text, short and on one line.
+local function brief(text)
+    if #text > LONGEST then
+        text = text:sub(1, (utf8.offset(text, 0, LONGEST) or LONGEST) - 1) .. "… (" .. #text .. " bytes)"
+    end
+    return (text:gsub("%c", " "))
+end
+
+-- What is shown of a value.
 local function show(value)
     local kind = type(value)
     local text
     if kind == "string" then
-        text = '"' .. value:gsub("%c", " ") .. '"'
+        return '"' .. brief(value) .. '"'
     elseif kind == "table" then
         local ok, json = pcall(host.json.encode, value)
         text = ok and json or tostring(value)
@@ -24,8 +32,19 @@ local function show(value)
     else
         text = tostring(value)
     end
-    if #text > LONGEST then text = text:sub(1, utf8.offset(text, 0, LONGEST) - 1) .. "…" end
-    return text
+    return brief(text)
+end
+
+-- What the journal keeps of a measured value: a page's body is not evidence, its beginning is.
+local KEPT = 2000
+
+function expect.kept(value)
+    if type(value) == "string" and #value > KEPT then return brief(value) end
+    if type(value) == "table" then
+        local ok, json = pcall(host.json.encode, value)
+        if not ok or #json > KEPT then return show(value) end
+    end
+    return value
 end
 
 local function blame(name, message)
@@ -279,6 +298,6 @@ function expect.summary(list)
     return table.concat(texts, "; ")
 end
 
-expect.show = show
+expect.show, expect.brief = show, brief
 
 return expect

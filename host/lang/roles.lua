@@ -59,7 +59,8 @@ function roles.known(known, role, where)
         or #list > 0 and "; there are " .. table.concat(list, ", ") or ": declare it in the header's roles"))
 end
 
--- The users who hold one of the roles. Refuses unknown roles and roles that nobody on this machine holds.
+-- The users who hold one of the roles. Refuses unknown roles and, except in a plan, which may be made elsewhere, roles
+-- that nobody on this machine holds.
 function roles.holders(known, wanted, where)
     local users, seen, here = {}, {}, false
     for _, role in ipairs(wanted) do
@@ -72,7 +73,9 @@ function roles.holders(known, wanted, where)
         end
     end
     local listed = table.concat(wanted, ", ")
-    if #users == 0 then
+    if host.run.mode == "plan" then
+        return users
+    elseif #users == 0 then
         options.refuse(where, ("nobody holds the role %s: name them in the header's roles or with --roles FILE"):format(
             listed))
     elseif not here then

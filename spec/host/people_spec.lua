@@ -1,4 +1,5 @@
 local play = require "spec.host.play"
+local t = require "spec.helper"
 local me = play.me()
 local ROLES = ('roles = { lead = { "%s" }, dba = { "nobody" }, ghost = { "no-such-user" } }'):format(me)
 
@@ -58,6 +59,9 @@ describe("an approval", function()
         local first = play.start([[approve("Go", { role = "lead" }) gate("red", function() return false end)]],
             { more = ROLES })
         play.await(first, "approve.begin")
+        t.eventually("the question on disk", function()
+            return t.host({ "show", play.id(first), state = first.state }).out:find("approval by", 1, true)
+        end)
         first:kill("sigkill")
         first:wait()
         play.drop(first, "approve", { name = "Go" })
@@ -90,7 +94,6 @@ describe("an approval", function()
         end
     end)
     it("takes roles from a file", function()
-        local t = require "spec.helper"
         local roles = t.write(t.temp() .. "/roles", ("# who\nlead: kim, %s\n"):format(me))
         local run = play.start([[approve("Go", { role = "lead" })]], { "--roles", roles })
         play.await(run, "approve.begin")

@@ -37,6 +37,18 @@ describe("expect", function()
         assert.equal("unknown", verdict(expect.new("x", 1):rises_at_most("5%", nil)))
         assert.equal("unknown", verdict(expect.new("x", 1):rises_at_most("5%", 0 / 0)))
     end)
+    it("shows and keeps the beginning of what is long", function()
+        local page = ("line\n"):rep(100000)
+        local one = expect.new("page", page):includes "nothing"
+        assert.is_true(#one.text < 400)
+        assert.is_nil(one.text:find("\n"))
+        assert.matches("500000 bytes", one.text)
+        assert.is_true(#check.plain({ one })[1].measured < 400)
+        local rows = {}
+        for i = 1, 5000 do rows[i] = { id = i } end
+        assert.is_true(#check.plain({ expect.new("rows", rows):includes { id = 1 } })[1].measured < 400)
+        assert.same({ id = 1 }, check.plain({ expect.new("row", { id = 1 }):exists() })[1].measured)
+    end)
     it("reads percentages as fractions", function()
         assert.equal("pass", verdict(expect.new("rate", 0.009):below("1%")))
         assert.equal("fail", verdict(expect.new("rate", 0.011):below("1%")))
