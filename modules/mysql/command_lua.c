@@ -22,8 +22,11 @@ enum { MAX_ARGUMENTS = 32, CAPTURE = 64 << 10 };
 
 static const char COMMAND[] = "rollout.mysql.command";
 
-static void cancel_command(rh_op *op) { rh_commands()->cancel(op); }
-static void free_command(rh_op *op) { rh_commands()->fini(op); }
+/* Who runs them: a command is collected with the Lua state, when the run's provider is gone from its seat. */
+static const rh_command_provider *provider;
+
+static void cancel_command(rh_op *op) { provider->cancel(op); }
+static void free_command(rh_op *op) { provider->fini(op); }
 
 static const rh_op_class command_class = {.name = "mysql.command",
                                           .size = sizeof(rh_command),
@@ -62,6 +65,7 @@ static int native_command(lua_State *L)
     luaL_checkstack(L, MAX_ARGUMENTS + 12, "command");
     if (!rh_commands())
         rh_raisef(L, "no_commands", "there is no run that could own a command");
+    provider = rh_commands();
     rh_command_spec spec = {.id = field(L, "id"),
                             .output_path = field(L, "output"),
                             .log_path = field(L, "log"),
@@ -86,7 +90,7 @@ static int native_command(lua_State *L)
     *box = NULL;
     luaL_setmetatable(L, COMMAND);
     rh_command *command = (rh_command *)rh_op_new(&command_class);
-    bool started = rh_commands()->start(command, &spec, &error);
+    bool started = provider->start(command, &spec, &error);
     rh_buffer_free(&options);
     if (!started) {
         rh_op_discard(&command->op);
