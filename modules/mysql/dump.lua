@@ -41,8 +41,10 @@ end
 
 -- What the server must allow is tried, not read out of grants: the answer is the server's own.
 local function make_scratch(connection, name, defaults)
-    schema.run(connection, "DROP DATABASE IF EXISTS %s", quote(name))
-    local ok, err = pcall(schema.create, connection, name, defaults)
+    local ok, err = pcall(function()
+        schema.run(connection, "DROP DATABASE IF EXISTS %s", quote(name))
+        schema.create(connection, name, defaults)
+    end)
     if not ok and err.code == "access_denied" then
         rt.raise("privileges", string.format("mysql: the backup is proven by restoring it into a schema of its own, and the"
             .. " user may not create %s: GRANT ALL ON `rh\\_%%`.*, or verify = false", name), { cause = err.message })

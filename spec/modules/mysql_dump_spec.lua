@@ -33,7 +33,7 @@ describe("db:dump", function()
     -- Makes the dump take a while: some tens of MiB.
     local function grow(where)
         (where or server):sql("CREATE TABLE zz_big (id INT PRIMARY KEY, a VARCHAR(200), b VARCHAR(200));"
-            .. "INSERT INTO zz_big SELECT seq, REPEAT(MD5(seq), 5), REPEAT(SHA1(seq), 4) FROM seq_1_to_100000", "app")
+            .. "INSERT INTO zz_big SELECT seq, REPEAT(MD5(seq), 5), REPEAT(SHA1(seq), 4) FROM seq_1_to_50000", "app")
     end
 
     it("leaves a proven file, its manifest and its copies, and nothing else", function()
@@ -56,10 +56,11 @@ describe("db:dump", function()
         local backup = assert(body(([[return db:dump { to = %q, name = "by-hand.sql" }]]):format(t.temp())))
         server:sql("CREATE DATABASE IF NOT EXISTS by_hand; USE by_hand;\nSOURCE " .. backup.path)
         local function code(name)
-            return server:sql(([[SELECT COUNT(*) FROM information_schema.routines WHERE routine_schema = '%s';
-                SELECT COUNT(*) FROM information_schema.triggers WHERE trigger_schema = '%s';
-                SELECT COUNT(*) FROM information_schema.events WHERE event_schema = '%s';
-                SELECT COUNT(*) FROM information_schema.views WHERE table_schema = '%s']]):gsub("%%s", name))
+            return server:sql(([[SET @name = '%s';
+                SELECT COUNT(*) FROM information_schema.routines WHERE routine_schema = @name;
+                SELECT COUNT(*) FROM information_schema.triggers WHERE trigger_schema = @name;
+                SELECT COUNT(*) FROM information_schema.events WHERE event_schema = @name;
+                SELECT COUNT(*) FROM information_schema.views WHERE table_schema = @name]]):format(name))
         end
         assert.equal("2\n2\n1\n2", code "by_hand")
         assert.equal(code "app", code "by_hand")
@@ -93,8 +94,8 @@ describe("db:dump", function()
         grow()
         local folder = t.temp()
         local path = t.playbook(DUMP:format(folder))
-        local url = server:url()
-        local host = t.start_host { path, state = folder .. "/state", env = { DATABASE_URL = url } }
+        local variables = t.write(t.temp() .. "/variables", "DATABASE_URL='" .. server:url() .. "'\n")
+        local host = t.start_host { path, "--env-file", variables, state = folder .. "/state" }
         local looks, found = 0, {}
         local function look(file)
             local handle = io.open(file, "rb")
@@ -103,7 +104,7 @@ describe("db:dump", function()
                 handle:close()
             end
             if text:find(server.password, 1, true) or text:find("wine%-dark%%26sea") then
-                found[#found + 1] = file .. ": " .. text:gsub("%z", " ")
+                found[#found + 1] = file
             end
         end
         t.eventually("the host ends", function()
@@ -112,7 +113,7 @@ describe("db:dump", function()
                     looks = looks + 1
                     look("/proc/" .. pid .. "/cmdline")
                     local command = io.open("/proc/" .. pid .. "/comm")
-                    if command and command:read("a"):find("^maria") then
+                    if command and (command:read("a") or ""):find("^maria") then
                         look("/proc/" .. pid .. "/environ")
                     end
                     if command then
@@ -206,7 +207,8 @@ describe("db:dump", function()
         end)
 
         it("a user who may not lock, and says what helps", function()
-            local grants = "GRANT ALL ON app.* TO 'few'@'%'; GRANT ALL ON `rh\\_%`.* TO 'few'@'%'; GRANT SELECT ON mysql.* TO 'few'@'%'"
+            local grants = "GRANT ALL ON app.* TO 'few'@'%'; GRANT ALL ON `rh\\_%`.* TO 'few'@'%';"
+                .. "GRANT SELECT ON mysql.* TO 'few'@'%'"
             local _, problem = as("few", grants, ("db:dump { to = %q }"):format(t.temp()))
             assert.equal("privileges", problem.code)
             assert.matches("RELOAD", problem.message)
@@ -221,9 +223,9 @@ describe("db:dump", function()
 
         it("to wait for ever for a statement that holds a table", function()
             local holder = t.start { "mariadb", "--no-defaults", "--user=root", "--socket=" .. server.socket, "app", "-e",
-                "SELECT SLEEP(60) FROM users LIMIT 1" }
+                "UPDATE users SET name = 'x' WHERE id = 1 AND SLEEP(60)" }
             t.eventually("it runs", function()
-                return server:sql("SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP%'") == "1"
+                return server:sql("SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'UPDATE users%'") == "1"
             end)
             local message = fails("lock_timeout", ("db:dump { to = %q }"):format(t.temp()))
             assert.matches("SHOW PROCESSLIST", message)

@@ -28,7 +28,8 @@ describe("mysql", function()
                 db:exec "CREATE OR REPLACE TABLE flags (few BIT(5), many BIT(64))"
                 db:exec("INSERT INTO flags VALUES (?, ?)", 5, -1)
                 local row = db:one [[SELECT 9007199254740993 AS i, -1 AS minus, 18446744073709551615 AS unsigned_,
-                1.50 AS decimal_, CAST(0.1 AS FLOAT) AS f, 1e300 AS d, TRUE AS yes, few, many, 'ü日' AS text_,
+                1.50 AS decimal_, CAST(0.1 AS FLOAT) AS f, 1e300 AS d, TRUE AS yes, few, many,
+                'ü日' AS text_,
                 CAST('2026-01-02 03:04:05.678' AS DATETIME(3)) AS dt, CAST('2026-01-02' AS DATE) AS day_,
                 CAST('-12:00:01' AS TIME) AS time_, '' AS empty FROM flags]]
                 row.i = row.i == 9007199254740993
