@@ -118,6 +118,15 @@ end
 
 -- ---- swap ----
 
+-- The server finishes the statement of a host that died: until then nobody can tell what is so.
+local function wait_for_predecessor(job)
+    local row = schema.rows(job.connection, "SELECT GET_LOCK(?, 60) AS got", "rollouthost_"
+        .. rt.sha256(job.target):sub(1, 16))[1]
+    if row.got ~= 1 then
+        rt.raise("busy", "mysql: another restore of " .. job.target .. " is under way on the server")
+    end
+end
+
 local function find_marker(job)
     local row = schema.rows(job.connection, "SELECT table_schema AS name FROM information_schema.tables"
         .. " WHERE table_name = ?", job.marker)[1]
@@ -186,21 +195,29 @@ local function rename(job, facts)
     end
     table.sort(restored)
     schema.run(job.connection, "SET SESSION lock_wait_timeout = %d, foreign_key_checks = 0", job.args.lock_wait // 1000)
+    local dropped = {}
     local ok, err = pcall(function()
-        schema.drop_objects(job.connection, job.target, schema.only(facts.objects, "TRIGGER"))
+        for i, trigger in ipairs(schema.only(facts.objects, "TRIGGER")) do
+            schema.drop_objects(job.connection, job.target, { trigger })
+            dropped[i] = trigger
+        end
         schema.drop_objects(job.connection, job.scratch, schema.only(job.manifest.objects, "TRIGGER"))
-        -- Not to be cut short: a cancelled client would not know which of the two it left behind.
-        native.query(job.connection, rename_statement(job, live, restored, facts.kept), nil, { plain = true, must = true })
+        schema.run(job.connection, "%s", rename_statement(job, live, restored, facts.kept))
     end)
     if ok then
         return
+    elseif not native.usable(job.connection) then
+        error(err, 0) -- on which side of the swap it broke, the marker tells when the run is resumed
     end
-    local undone, why = pcall(schema.apply_objects, job.connection, job.target, facts.objects)
+    local undone, why = pcall(schema.create_objects, job.connection, job.target, dropped)
+    if not undone then
+        rt.raise("sql", err.message .. "; and triggers that were dropped before are missing: " .. tostring(why.message))
+    end
+    schema.run(job.connection, "DROP DATABASE %s", quote(job.scratch))
+    schema.run(job.connection, "DROP DATABASE %s", quote(facts.kept))
     if err.code == "lock_timeout" then
         rt.raise("lock_timeout", string.format("mysql: a session holds a table of %s, so nothing was swapped: end it (SHOW"
             .. " PROCESSLIST names it) and try again", job.target))
-    elseif not undone then
-        rt.raise("sql", err.message .. "; and the triggers that were dropped are missing: " .. tostring(why.message))
     end
     error(err, 0)
 end
@@ -328,7 +345,10 @@ local function call(args, ctx)
     if not schema.defaults(job.connection, job.target) then
         rt.raise("unknown_database", "mysql: there is no database " .. job.target .. " to restore into")
     end
-    local ok, result = pcall(MODES[args.mode], job)
+    local ok, result = pcall(function()
+        wait_for_predecessor(job)
+        return MODES[args.mode](job)
+    end)
     native.close(job.connection)
     if not ok then
         error(result, 0)

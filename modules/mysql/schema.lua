@@ -11,9 +11,11 @@ end
 
 local quote = schema.quote
 
---- One statement without rows, as it is.
+--- One statement without rows, as it is. It is not cut short, so that cleaning up works in a task that is being cancelled;
+--- what may have to wait, waits for lock_wait_timeout.
 function schema.run(connection, sql, ...)
-    native.query(connection, select("#", ...) > 0 and string.format(sql, ...) or sql, nil, { plain = true })
+    native.query(connection, select("#", ...) > 0 and string.format(sql, ...) or sql, nil,
+        { plain = true, must = true })
 end
 
 function schema.rows(connection, sql, ...)
@@ -272,10 +274,9 @@ local function create_object(connection, found)
             found.collation)
     end
     local ok, err = pcall(native.query, connection, (body(found):gsub("^CREATE ", "CREATE OR REPLACE ", 1)), nil,
-        { plain = true })
+        { plain = true, must = true })
     if native.usable(connection) then
-        native.query(connection, "SET SESSION character_set_client = utf8mb4, sql_mode = ''", nil,
-            { plain = true, must = true })
+        schema.run(connection, "SET SESSION character_set_client = utf8mb4, sql_mode = ''")
     end
     if not ok then
         error(err, 0)

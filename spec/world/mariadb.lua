@@ -59,6 +59,7 @@ function Server:up()
     local command = {
         "mariadbd", "--no-defaults", "--user=" .. uv.os_get_passwd().username, "--datadir=" .. self.data,
         "--socket=" .. self.socket, "--bind-address=127.0.0.1", "--port=" .. self.port,
+        "--tmpdir=" .. self.data, -- one that starts removes the temporary tables of others
         "--pid-file=" .. self.folder .. "/pid", "--log-error=" .. self.folder .. "/error.log",
         "--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=0", "--skip-log-bin",
     }
