@@ -155,31 +155,43 @@ local function rules_of(given)
     return rules, names
 end
 
--- A resumed run goes on with the public values that it began with, and says so where a secret was changed.
-local function recorded(name, value)
-    local key = "variable." .. name
+local function key_of(name, rule)
+    return "variable." .. name .. (rule.format and ":" .. rule.format or "")
+end
+
+-- The public value that this run began with, or nil: a resumed run goes on with it, wherever it is resumed.
+local function began_with(name, rule)
+    local seen = engine.recall("variable", key_of(name, rule))
+    if seen then return seen.value end
+end
+
+-- Records a value that was read; of a secret its fingerprint, so that a resumed run can say that it was changed.
+local function remember(name, rule, value)
+    local key = key_of(name, rule)
+    if not host.is_secret(value) then return engine.record("variable", key, { value = value }) end
+    local print = host.fingerprint(value)
     local seen = engine.recall("variable", key)
-    local print = host.is_secret(value) and { fingerprint = host.fingerprint(value) } or { value = value }
     if not seen then
-        engine.record("variable", key, print)
-        return value
-    elseif print.value ~= nil and seen.value ~= nil then
-        return seen.value
-    elseif seen.fingerprint ~= print.fingerprint then
+        engine.record("variable", key, { fingerprint = print })
+    elseif seen.fingerprint ~= print then
         host.say("warning", key, { text = name .. " has another value than when the run began" })
     end
-    return value
 end
 
 local function require_all(given)
     local rules, names = rules_of(given)
     local values, problems = {}, {}
     for _, name in ipairs(names) do
-        local value, wrong = read(name, rules[name])
-        if wrong then
-            problems[#problems + 1] = name .. " " .. wrong
-        elseif value ~= nil and engine.mode() ~= "plan" then
-            value = recorded(name, value)
+        local rule = rules[name]
+        local value = began_with(name, rule)
+        if value == nil then
+            local wrong
+            value, wrong = read(name, rule)
+            if wrong then
+                problems[#problems + 1] = name .. " " .. wrong
+            elseif value ~= nil and engine.mode() ~= "plan" then
+                remember(name, rule, value)
+            end
         end
         values[name] = value
     end

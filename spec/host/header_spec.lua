@@ -121,6 +121,19 @@ describe("variables and secrets", function()
             assert.equal("", found.out)
         end
     end)
+    it("of a resumed run are those that it began with", function()
+        local body = [[
+            local cfg = env.require { APP = { public = true }, TOKEN = {}, N = { format = "integer" } }
+            gate("red", function() return false, cfg.APP .. cfg.N end)
+        ]]
+        local first = play.run(body, { env = { APP = "one", TOKEN = "first-token", N = "1" } })
+        assert.matches("red: one1", play.message(first), 1, true)
+        local again = play.again(first, { "resume", env = { APP = "two", TOKEN = "second-token" } })
+        assert.equal(1, again.code, again.out .. again.err)
+        assert.matches("red: one1", play.message(again), 1, true)
+        again = play.again(first, { "resume" })
+        assert.matches("TOKEN is not set", play.message(again), 1, true)
+    end)
     it("that are missing or too short are refused by name", function()
         local missing = play.run 'secret "NOT_THERE"'
         assert.matches('secret "NOT_THERE": is not set', play.message(missing), 1, true)
