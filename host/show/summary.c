@@ -130,9 +130,8 @@ static void say_next(const rh_model *model, line_fn fn, void *data)
         rh_buffer_addf(&text, "rollouthost resume %s   (or rollback, abort)", run);
         break;
     case 3:
-        if (model->playbook && model->environment) {
-            rh_buffer_adds(&text,
-                           "mend the cause; where the environment is locked: rollouthost unlock ");
+        if (model->is_protected && model->playbook && model->environment) {
+            rh_buffer_adds(&text, "mend the cause, then let runs in again: rollouthost unlock ");
             rh_text_quote_shell(&text, model->playbook);
             rh_buffer_addf(&text, " %s --reason WHY", model->environment);
         }

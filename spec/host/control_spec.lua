@@ -271,7 +271,7 @@ describe("show", function()
             end)
             stage("Work", function()
                 step("change", { undo = function() sh.run { "true" } end }, function() sh.run { "true" } end)
-                step("not here", { only = "elsewhere" }, function() end)
+                step("not here", { when = false }, function() end)
                 step("break", function() sh.run "echo it is broken >&2; exit 3" end)
             end)
         ]])
@@ -280,7 +280,7 @@ describe("show", function()
         assert.equal(0, result.code, result.err)
         local last = 0
         for _, line in ipairs { "Steer · test", "Before", "✔ fast enough", "p95 is 312 ms, below 500 ms", "• all is well",
-            "Work", "✔ change", "↷ not here", "only in elsewhere", "✘ break", "it is broken", "ROLLING BACK",
+            "Work", "✔ change", "↷ not here", "when is false", "✘ break", "it is broken", "ROLLING BACK",
             "✔ undo change", "✘ Failed and rolled back completely", "undone   undo change", "state    rolled back" } do
             local at = result.out:find(line, last + 1, true)
             assert.truthy(at, line .. " is not there, or too early, in\n" .. result.out)
