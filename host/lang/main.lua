@@ -174,7 +174,7 @@ end
 
 local function summary(status, cause, more)
     local facts = { status = status, exit = EXIT[status], error = cause and engine.plain_error(cause) or nil }
-    if cause and not cause.unit and facts.error.where then
+    if cause and not cause.unit and cause.code ~= "fail" and facts.error.where then
         facts.error.message = facts.error.where .. ": " .. facts.error.message -- no step's line says where
     end
     for key, value in pairs(more or {}) do
@@ -276,7 +276,7 @@ function after(err)
         host.unhold()
         return finish("stopped", err, { aborted = true })
     end
-    if not engine.any_begun and not host.run.resumed then
+    if not engine.any_begun and not host.run.resumed and not engine.passes_on(err) and code ~= "fail" then
         return finish("usage", err) -- the playbook does not load: nothing was done, and a resume would come here again
     end
     local policy = err.policy
