@@ -87,7 +87,8 @@ static double measure(void (*run)(char *const *), char *const *argv)
 static void find_guardian(const char *self)
 {
     const char *slash = strrchr(self, '/');
-    char *path = rh_format("%.*s../rollouthost-guardian", slash ? (int)(slash - self + 1) : 0, self);
+    char *path =
+        rh_format("%.*s../rollouthost-guardian", slash ? (int)(slash - self + 1) : 0, self);
     setenv("ROLLOUTHOST_GUARDIAN", path, 0);
     free(path);
 }

@@ -305,7 +305,7 @@ static void test_timeout_ends_the_whole_group(void **state)
     assert_true(command->timed_out);
     assert_int_equal(command->signal, SIGKILL);
     assert_null(command->op.error.code);
-    assert_in_range((rh_mono_us() - began) / 1000, 300, 1000);
+    assert_in_range((rh_mono_us() - began) / 1000, 300, 20000); /* it would sleep for 100 s */
     pid_t group = (pid_t)strtol(command->out.data, NULL, 10);
     AWAIT(kill(-group, 0) < 0);
     release(command);
@@ -417,7 +417,7 @@ static void test_a_daemon_that_holds_the_pipe(void **state)
     rh_command *command = sh("a", "sleep 100 & echo $!");
     assert_null(command->op.error.code);
     assert_true(command->held);
-    assert_in_range((rh_mono_us() - began) / 1000, 900, 2000);
+    assert_in_range((rh_mono_us() - began) / 1000, 900, 20000);
     pid_t daemon = (pid_t)strtol(command->out.data, NULL, 10);
     assert_int_equal(kill(daemon, 0), 0); /* it was not ours to end */
     kill(daemon, SIGKILL);
