@@ -25,9 +25,9 @@ end
 function Source:rises_at_most(allowed, base)
     local now = self:measure()
     return {
-        expect("requests measured", now.requests):at_least(1),
         expect("error rate", now.error_rate):rises_at_most(allowed.errors, base.error_rate, { floor = ERROR_FLOOR }),
         expect("p95 latency in ms", now.p95_ms):rises_at_most(allowed.latency, base.p95_ms, { floor = LATENCY_FLOOR }),
+        expect("requests measured", now.requests):at_least(1),
     }
 end
 
