@@ -43,6 +43,7 @@ playbook "terp" {
 }
 
 local production = run.environment == "production"
+local Environment = run.environment:gsub("^%l", string.upper)
 local input, version = run.inputs, run.inputs.version
 
 local cfg = env.require {
@@ -84,8 +85,8 @@ end)
 
 on.rolled_back(function(outcome)
     for _, channel in ipairs { "team", "stakeholders" } do
-        tell(channel, "📢 Production Rollback Completed\nReason: %s\nCurrent Status: Stable\n"
-            .. "Next Steps: incident report within 24 hours; %s investigates", outcome.cause, run.operator)
+        tell(channel, "📢 %s Rollback Completed\nReason: %s\nCurrent Status: Stable\n"
+            .. "Next Steps: incident report within 24 hours; %s investigates", Environment, outcome.cause, run.operator)
     end
     note("Post-mortem: create the incident report within 24 hours, schedule the post-mortem meeting, document lessons learned. "
         .. "Reason: " .. outcome.cause)
@@ -195,8 +196,8 @@ local before = stage("Deployment Steps", { window = production and standard_wind
     stage("Step 1: Announce Maintenance", function()
         local begins = run.now()
         for _, channel in ipairs { "team", "stakeholders" } do
-            tell(channel, "📢 Production Deployment Starting\nEnvironment: %s\nEstimated Duration: %s\n"
-                .. "Maintenance Window: %s - %s\nContact: %s, %s", run.environment, input.estimate, time.format(begins),
+            tell(channel, "📢 %s Deployment Starting\nEnvironment: %s\nEstimated Duration: %s\n"
+                .. "Maintenance Window: %s - %s\nContact: %s, %s", Environment, cfg.API_URL, input.estimate, time.format(begins),
                 time.format(begins + time.duration(input.estimate)), run.operator, input.contact)
         end
     end)
