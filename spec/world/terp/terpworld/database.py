@@ -54,6 +54,7 @@ def start(place):
     place.start("mariadb", [
         "mariadbd", "--no-defaults", f"--datadir={data}", "--user=" + user(),
         f"--socket={place.root}/run/mariadb.sock", f"--port={place.config['database_port']}",
+        f"--tmpdir={data}",  # another server that starts clears temporary tables out of a shared one
         "--bind-address=127.0.0.1", f"--pid-file={place.root}/run/mariadbd.pid", "--skip-name-resolve",
         "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M", "--performance-schema=OFF",
         "--character-set-server=utf8mb4", "--max-connections=80", "--innodb-fast-shutdown=2"], ready, seconds=60)
