@@ -118,7 +118,7 @@ static rh_node *nearest(rh_model *model, const char *key, bool own)
     }
     while (size > 0) {
         size--;
-        if (!strchr("/#@!", key[size]))
+        if (!strchr("/@!", key[size]))
             continue;
         rh_node *node = find(model, key, size);
         if (node)

@@ -162,8 +162,14 @@ static void units_stand_in_their_scopes(void **state)
     feed("note", "A/B", "{\"text\":\"well\"}");
     feed("step.end", "A/B/one", "{\"status\":\"ok\",\"ms\":1500}");
     assert_ptr_equal(node("A/B/one")->parent, node("A/B"));
+    feed("step.begin", "A/B/one#2", "{\"name\":\"one\"}"); /* the second of that name */
+    assert_ptr_equal(node("A/B/one#2")->parent, node("A/B"));
+    feed("step.end", "A/B/one#2", "{\"status\":\"ok\"}");
     assert_int_equal(node("A/B/one")->status, RH_NODE_OK);
-    assert_string_equal(node("A/B")->last->name, "well");
+    bool noted = false;
+    for (const rh_node *child = node("A/B")->first; child; child = child->next)
+        noted = noted || strcmp(child->name, "well") == 0;
+    assert_true(noted);
     assert_int_equal(json_object_size(model.armed), 1);
     feed("rollback.begin", "A/B",
          "{\"cause\":{\"message\":\"no\"}}"); /* of a stage, under its key */
