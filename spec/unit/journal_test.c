@@ -306,6 +306,7 @@ static void a_finished_journal_is_read_where_nothing_can_be_written(void **state
     recorded(state, 2);
     char *path = rh_format("%s/journal.db", (char *)*state);
     assert_int_equal(chmod(path, 0444) || chmod(*state, 0555), 0);
+    free(path);
     pid_t child = fork();
     if (child == 0) {
         if (geteuid() == 0 && setuid(4321) != 0) /* root writes everywhere */
@@ -317,7 +318,6 @@ static void a_finished_journal_is_read_where_nothing_can_be_written(void **state
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(chmod(*state, 0700), 0);
     assert_int_equal(status, 0);
-    free(path);
 }
 
 /* The child tells each seq after its commit; it is killed in the middle of the next one or two. */
