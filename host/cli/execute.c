@@ -85,8 +85,10 @@ int rh_cli_execute(const rh_args *args, rh_run_request *request)
                             rh_arg(args, "output"));
     /* A plan keeps nothing: it needs no state folder. */
     char *state = request->state || plan ? NULL : rh_cli_state(args, true, &error);
-    if (rh_error_is_set(&error)) /* an unfit folder can be replaced by another; a full disk cannot */
-        return rh_complain(strcmp(error.code, "journal") == 0 ? RH_EXIT_BROKEN : RH_EXIT_USAGE, &error);
+    if (rh_error_is_set(
+            &error)) /* an unfit folder can be replaced by another; a full disk cannot */
+        return rh_complain(strcmp(error.code, "journal") == 0 ? RH_EXIT_BROKEN : RH_EXIT_USAGE,
+                           &error);
     if (state)
         request->state = state;
     request->env_file = rh_arg(args, "env-file");

@@ -484,12 +484,17 @@ int rh_task_open(lua_State *L)
     }
     luaL_newmetatable(L, TASK);
     lua_pop(L, 2);
-    static const luaL_Reg functions[] = {{"spawn", l_spawn},   {"join", l_join},
-                                         {"cancel", l_cancel}, {"cancelled", l_cancelled},
-                                         {"clear", l_clear},   {"deadline", l_deadline},
-                                         {"locals", l_locals}, {"in_task", l_in_task},
+    static const luaL_Reg functions[] = {{"spawn", l_spawn},
+                                         {"join", l_join},
+                                         {"cancel", l_cancel},
+                                         {"cancelled", l_cancelled},
+                                         {"clear", l_clear},
+                                         {"deadline", l_deadline},
+                                         {"locals", l_locals},
+                                         {"in_task", l_in_task},
                                          {"root", l_root},
-                                         {"sleep", rh_sleep},  {"sleep_until", rh_sleep_until},
+                                         {"sleep", rh_sleep},
+                                         {"sleep_until", rh_sleep_until},
                                          {NULL, NULL}};
     luaL_newlib(L, functions);
     return 1;

@@ -37,8 +37,8 @@ static int lang_require(lua_State *L)
         if (strcmp(files[i].name, file) != 0)
             continue;
         const char *chunk = lua_pushfstring(L, "=[lang.%s]", file);
-        if (luaL_loadbufferx(L, files[i].text, (size_t)(files[i].end - files[i].text), chunk, "b") !=
-            LUA_OK)
+        if (luaL_loadbufferx(L, files[i].text, (size_t)(files[i].end - files[i].text), chunk,
+                             "b") != LUA_OK)
             return lua_error(L);
         lua_call(L, 0, 1);
         if (lua_isnil(L, -1))

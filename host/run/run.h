@@ -16,12 +16,12 @@ typedef struct rh_run_request {
     const char *at;          /* --at, or NULL */
     const char *env_file;
     const char *roles_file;
-    const char *emergency;   /* the reason, or NULL */
-    const char *intent;      /* "run" "plan" "resume" "rollback" "abort" */
-    const char *reason;      /* of rollback and abort, or NULL */
-    bool wait;               /* --wait: wait for a lock or a window instead of stopping */
+    const char *emergency; /* the reason, or NULL */
+    const char *intent;    /* "run" "plan" "resume" "rollback" "abort" */
+    const char *reason;    /* of rollback and abort, or NULL */
+    bool wait;             /* --wait: wait for a lock or a window instead of stopping */
     bool yes;
-    bool interactive;        /* a terminal can be asked */
+    bool interactive; /* a terminal can be asked */
 } rh_run_request;
 
 /* Executes it and returns the documented exit code (0–8). On a code that comes with an error that no event

@@ -85,7 +85,8 @@ static bool store(rh_sources *sources, struct source *source, rh_error *error)
             source->unsettled = sources->unsettled = ok;
         }
         if (!ok)
-            rh_fail(error, "journal", "cannot keep the run's copy of %s: %s", source->path, why.message);
+            rh_fail(error, "journal", "cannot keep the run's copy of %s: %s", source->path,
+                    why.message);
         rh_error_clear(&why);
         free(path);
         rh_buffer_addf(&payload, "{\"bytes\":%zu,\"sha256\":\"%s\"}", source->text.size,

@@ -119,7 +119,8 @@ static void print_waiting(rh_view *view, const rh_node *node, int64_t time_us)
 static void print_summary_line(void *data, const char *label, const char *text)
 {
     rh_view *view = data;
-    print_take(view, view->model.left_us, "END", rh_format("%s%s%s", label, *label ? ": " : "", text));
+    print_take(view, view->model.left_us, "END",
+               rh_format("%s%s%s", label, *label ? ": " : "", text));
 }
 
 static void print_run(rh_plain *plain, const rh_event *event, const json_t *payload)
