@@ -4,7 +4,8 @@ local t = require "spec.helper"
 local function plan(body, options)
     options = options or {}
     local path, folder = t.playbook(options.raw and body or play.text(body, options.more), "demo")
-    local result = t.host { "plan", path, "--env", "staging", "--format", "json", cwd = folder, state = folder .. "/state", env = options.env }
+    local result = t.host { "plan", path, "--env", "staging", "--format", "json", cwd = folder,
+        state = folder .. "/state", env = options.env }
     result.folder, result.lines = folder, require("dkjson").decode(result.out) or {}
     function result:find(kind, name)
         for _, line in ipairs(self.lines) do
