@@ -61,6 +61,20 @@ end
 
 -- ---- the beginning ----
 
+-- Another run's lock is waited for with --wait; a record that somebody has to remove never is.
+local function take_lock(header)
+    while true do
+        local ok, err = pcall(host.begin, header.name, header.environment)
+        if ok then
+            return
+        elseif err.code ~= "locked" or not host.run.wait or (err.detail and err.detail.record) then
+            error(err, 0)
+        end
+        engine.idle(err.message, nil, function() host.task.sleep(1000) end)
+        engine.pause_point()
+    end
+end
+
 --- Called by the header once it is checked: takes the environment's lock and makes the run durable.
 --- header = { name, title, environment, protected, deny, budget, inputs (public values), facts }
 function engine.begin(header)
@@ -72,7 +86,7 @@ function engine.begin(header)
     if host.run.mode == "plan" then
         return
     end
-    host.begin(header.name, header.environment) -- waits for the lock or raises "locked"
+    take_lock(header)
     if not host.recall("run.start", "") then
         local run = host.run
         engine.record("run.start", "", {

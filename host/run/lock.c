@@ -223,6 +223,7 @@ static bool refuse_record(const char *playbook, const char *environment, const r
             info->run ? info->run : "", info->reason ? info->reason : "no reason was given",
             info->run ? " with rollouthost show " : "", info->run ? info->run : "", playbook,
             environment);
+    rh_error_detail(error, rh_strdup("{\"record\":true}"));
     rh_buffer_free(&holder);
     return false;
 }

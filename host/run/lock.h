@@ -27,7 +27,8 @@ void rh_lock_release(rh_lock *lock); /* NULL is fine */
 /* True if another process holds it; *info (may be NULL) says who. */
 bool rh_lock_is_held(const char *path, rh_lock_info *info);
 
-/* The lock of an environment: refused with "locked" while another run holds it, or while a record does. */
+/* The lock of an environment: refused with "locked" while another run holds it, or while a record does (then
+ * the error's detail is {"record":true}: waiting for it would be in vain). */
 rh_lock *rh_lock_environment(const char *state, const char *playbook, const char *environment,
                              const char *run, rh_error *error);
 /* Who holds the environment, by lock or by record: false if nobody. */

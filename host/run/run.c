@@ -73,6 +73,10 @@ static _Noreturn void refuse_to_begin(lua_State *L, rh_error *error)
         run.host.inbox = NULL;
         run.host.journal = NULL;
         nftw(run.run_dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+        free(run.id);
+        free(run.run_dir);
+        run.id = run.run_dir = NULL;
+        run.host.id = run.host.run_dir = NULL;
     }
     if (!same(error->code, "locked"))
         error->code = "journal";
@@ -99,6 +103,8 @@ static bool make_durable(rh_error *error)
 static int l_begin(lua_State *L)
 {
     rh_error error = {0};
+    free(run.name); /* called again by a run that waits for the lock */
+    free(run.environment);
     run.name = rh_strdup(luaL_checkstring(L, 1));
     run.environment = rh_strdup(luaL_checkstring(L, 2));
     run.host.name = run.name;
