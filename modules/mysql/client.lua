@@ -63,17 +63,17 @@ local function last_lines(text)
     for line in text:gmatch("[^\r\n]+") do
         lines[#lines + 1] = line
     end
-    return table.concat(lines, "\n  ", math.max(1, #lines - 4))
+    local said = table.concat(lines, "\n  ", math.max(1, #lines - 4))
+    said = said:gsub("[Ee]rrno:? 28", "%0 (no space left on the disk)")
+    return #lines > 1 and ":\n  " .. said or #lines == 1 and ": " .. said or ""
 end
 
 --- The result of a command that has ended, or an error that says what it said.
 function client.check(command, code, what)
     local result = native.result(command)
     if result.code ~= 0 then
-        local said = last_lines(result.err)
         rt.raise(code, string.format("mysql: %s failed (%s)%s", what,
-            result.signal ~= 0 and "signal " .. result.signal or "exit " .. result.code,
-            said ~= "" and ":\n  " .. said or ""))
+            result.signal ~= 0 and "signal " .. result.signal or "exit " .. result.code, last_lines(result.err)))
     end
     return result
 end

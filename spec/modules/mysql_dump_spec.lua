@@ -167,6 +167,18 @@ describe("db:dump", function()
         assert.equal("0", schemas())
     end)
 
+    it("leaves nothing when its time is up", function()
+        grow()
+        local folder, state = t.temp(), t.temp()
+        local path = t.playbook((DUMP:gsub('"it"', '"it", { timeout = "700ms" }'):format(folder)))
+        local result = t.host { path, state = state, env = { DATABASE_URL = server:url() } }
+        assert.equal(1, result.code, result.out)
+        assert.matches("was cancelled", result.out)
+        assert.same({}, t.list(folder))
+        assert.equal("0", schemas())
+        server:sql("INSERT INTO nokey VALUES (2, 'unlocked')", "app")
+    end)
+
     describe("refuses", function()
         local function fails(code, text)
             local value, problem = body(text)
