@@ -193,7 +193,13 @@ function engine.idle(what, until_ms, fn)
     local facts = type(what) == "table" and what or { ["for"] = what }
     facts["until"] = until_ms
     host.say("waiting", key, facts)
-    local result = table.pack(pcall(fn))
+    local stage = engine.enclosing("stage")
+    local result
+    if stage and stage.opts.holds_lock == false then
+        result = table.pack(pcall(engine.without_lock, fn))
+    else
+        result = table.pack(pcall(fn))
+    end
     host.say("waiting.end", key, {})
     if not result[1] then
         error(result[2], 0)

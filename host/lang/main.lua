@@ -61,18 +61,40 @@ end
 
 -- ---- the beginning ----
 
--- Another run's lock is waited for with --wait; a record that somebody has to remove never is.
-local function take_lock(header)
+-- Another run's lock is waited for with --wait, and where this run had it before; a record that somebody has to remove
+-- never is.
+local function take_lock(take, wait)
     while true do
-        local ok, err = pcall(host.begin, header.name, header.environment)
+        local ok, err = pcall(take)
         if ok then
             return
-        elseif err.code ~= "locked" or not host.run.wait or (err.detail and err.detail.record) then
+        elseif err.code ~= "locked" or not wait or (err.detail and err.detail.record) then
             error(err, 0)
         end
-        engine.idle(err.message, nil, function() host.task.sleep(1000) end)
+        host.say("waiting", "", { ["for"] = err.message })
+        host.task.sleep(1000)
+        host.say("waiting.end", "", {})
         engine.pause_point()
     end
+end
+
+local released = 0 -- waits under way that have let go of the lock
+
+--- Runs fn(), a wait, without the environment's lock; it is taken again afterwards, also where fn raises.
+function engine.without_lock(fn)
+    released = released + 1
+    if released == 1 then
+        host.unlock()
+    end
+    local result = table.pack(pcall(fn))
+    released = released - 1
+    if released == 0 then
+        take_lock(host.relock, true)
+    end
+    if not result[1] then
+        error(result[2], 0)
+    end
+    return table.unpack(result, 2, result.n)
 end
 
 --- Called by the header once it is checked: takes the environment's lock and makes the run durable.
@@ -86,7 +108,7 @@ function engine.begin(header)
     if host.run.mode == "plan" then
         return
     end
-    take_lock(header)
+    take_lock(function() host.begin(header.name, header.environment) end, host.run.wait)
     if not host.recall("run.start", "") then
         local run = host.run
         engine.record("run.start", "", {

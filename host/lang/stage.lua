@@ -39,7 +39,15 @@ local function undo_stage(scope, err)
     error(err, 0)
 end
 
+local function check_lock(scope, opts)
+    if opts.holds_lock == false and #unwind.armed(nil, true) > 0 then
+        engine.fail("usage", string.format("stage %q: holds_lock = false lets other runs change what this one would undo: "
+            .. "a compensation is registered already", scope.name))
+    end
+end
+
 local function begin(scope, opts)
+    check_lock(scope, opts)
     local begun, begun_seq = host.recall("stage.begin", scope.key)
     local ended, ended_seq = host.recall("stage.end", scope.key)
     if not begun then

@@ -118,6 +118,25 @@ static int l_begin(lua_State *L)
     return 0;
 }
 
+/* (): lets other runs have the environment while this one waits. */
+static int l_unlock(lua_State *L)
+{
+    (void)L;
+    rh_lock_release(run.lock);
+    run.lock = NULL;
+    return 0;
+}
+
+/* (): takes it again; raises "locked". */
+static int l_relock(lua_State *L)
+{
+    rh_error error = {0};
+    run.lock = rh_lock_environment(run.request.state, run.name, run.environment, run.id, &error);
+    if (!run.lock)
+        rh_raise(L, &error);
+    return 0;
+}
+
 /* (code, message): an error that no event has told. */
 static int l_failed(lua_State *L)
 {
@@ -239,7 +258,11 @@ static bool prepare(rh_error *error)
 static int open_lua(lua_State *L)
 {
     rh_host_open(L, &run.host);
-    static const luaL_Reg calls[] = {{"begin", l_begin}, {"failed", l_failed}, {NULL, NULL}};
+    static const luaL_Reg calls[] = {{"begin", l_begin},
+                                     {"unlock", l_unlock},
+                                     {"relock", l_relock},
+                                     {"failed", l_failed},
+                                     {NULL, NULL}};
     luaL_setfuncs(L, calls, 0);
     rh_lang_open(L);
     lua_gc(L, LUA_GCSTOP); /* nothing that the language builds up is garbage */

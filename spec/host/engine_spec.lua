@@ -365,4 +365,28 @@ describe("two runs for one environment", function()
         assert.equal("held held", world.ledger())
         assert.equal(2, #t.list(world.state .. "/runs"))
     end)
+
+    it("take turns where a stage lets go of the lock while it waits", function()
+        local world = open [[
+            stage("patient", { holds_lock = false }, function()
+                do_step "one"
+                gate("go", { within = "20s", every = "50ms" }, function() return sh.check "test -e go" end)
+                do_step "two"
+            end)
+        ]]
+        local first = world.start(world.path, "--env", "staging")
+        t.eventually("the first", function() return world.ledger() == "one" end)
+        local other = t.playbook(HEAD .. 'do_step "other"', "other", world.folder)
+        t.eventually("the other", function() return world.host(other, "--env", "staging").code == 0 end)
+        t.write(world.folder .. "/go", "")
+        assert.equal(0, first:wait().code)
+        assert.equal("one other two", world.ledger())
+        world = open [[
+            do_step "one" rollback("r", function() end)
+            stage("patient", { holds_lock = false }, function() end)
+        ]]
+        local result = world.run()
+        assert.equal(1, result.code)
+        assert.matches("a compensation is registered already", result.out)
+    end)
 end)
