@@ -333,7 +333,7 @@ local function succeeded(value)
     local outcome = { status = "succeeded" }
     run_hooks("succeeded", outcome)
     run_hooks("finished", outcome)
-    engine.stop_root_services()
+    engine.stop_services("")
     local kept = value ~= nil and host.keep(value) or nil
     return finish("succeeded", nil, { result = kept })
 end

@@ -19,7 +19,8 @@ rt.is_secret = host.is_secret
 rt.make_secret = host.make_secret
 rt.now = host.now
 rt.expectation = expect.expectation
-rt.at_stage_end = function(fn) engine.at_stage_end(fn) end
+--- Says that command `id` is a service; rt.stop_service(id), which the module that starts them provides, ends it.
+rt.service = function(id) engine.service(id) end
 rt.show_duration = units.show
 
 function rt.unknown(label)

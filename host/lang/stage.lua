@@ -5,28 +5,28 @@ local options = require "lang.options"
 local units = require "lang.units"
 local unwind = require "lang.unwind"
 
-local function stop_services(scope)
-    local services = scope.at_end or {}
-    for i = #services, 1, -1 do
-        local ok, err = pcall(services[i])
-        if not ok then
-            host.say("warning", scope.key, { text = "a service could not be stopped: " .. tostring(err) })
+-- ---- services: commands that run until their stage ends ----
+
+--- Records that a service runs, to be ended with the stage around the present scope (the run, outside of any).
+function engine.service(id)
+    local stage = engine.enclosing("stage") or engine.enclosing("procedure")
+    engine.record("service", id, { stage = stage and stage.key or "" })
+end
+
+-- From the journal, so that a resumed run ends the services of the process before it, too.
+local function stop_services(key)
+    for _, event in ipairs(host.history("service")) do
+        if event.payload.stage == key and not host.recall("service.end", event.key) then
+            local ok, err = pcall(engine.rt.stop_service, event.key)
+            if not ok then
+                host.say("warning", key, { text = "a service could not be stopped: " .. tostring(err) })
+            end
+            engine.record("service.end", event.key, {})
         end
     end
-    scope.at_end = nil
 end
 
---- Calls fn when the stage around the present scope ends (the run, outside of any).
-function engine.at_stage_end(fn)
-    local scope = engine.enclosing("stage") or engine.enclosing("procedure") or engine.root_services
-    scope.at_end = scope.at_end or {}
-    scope.at_end[#scope.at_end + 1] = fn
-end
-
-engine.root_services = {}
-function engine.stop_root_services()
-    stop_services { key = "", at_end = engine.root_services.at_end }
-end
+engine.stop_services = stop_services
 
 local function undo_stage(scope, err)
     local armed = unwind.armed(scope)
@@ -110,7 +110,9 @@ engine.verb("stage", function(name, opts, fn)
         end
         return engine.deadline(limit, string.format("stage %q", name), fn)
     end))
-    stop_services(scope)
+    if result[1] or not engine.passes_on(result[2]) or result[2].code == "failed" then
+        stop_services(scope.key) -- a pause leaves them running
+    end
     if result[1] then
         if not was_ended then
             engine.record("stage.end", scope.key, { status = "ok", name = name, ms = host.mono() - started })

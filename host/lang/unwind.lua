@@ -119,6 +119,7 @@ local function procedure(compensation)
             compensation.fn()
         end
     end)
+    engine.stop_services(compensation.key)
 end
 
 local function budget_note(compensation, ms)

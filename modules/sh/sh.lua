@@ -3,6 +3,8 @@ local native, rt = ...
 
 local sh = {}
 
+rt.stop_service = native.stop
+
 -- Options may be named keys of the argv table, or a second table.
 local OPTIONS = {
     ok = "any",
@@ -368,9 +370,7 @@ local start_effect = rt.effect {
     end,
     call = function(args, ctx)
         start(args, ctx, true)
-        rt.at_stage_end(function()
-            native.stop(ctx.id)
-        end)
+        rt.service(ctx.id)
         return { id = ctx.id, command = describe(args) }
     end,
     sample = function(args)

@@ -262,6 +262,28 @@ describe("a resumed run", function()
         assert.equal("one", world.ledger())
     end)
 
+    it("ends with its stage the service that the process before it started", function()
+        local world = open [[
+            stage("serve", function()
+                step("start", function()
+                    sh.start { "sh", "-c", "echo $$ > pid; echo up >> ledger; trap 'echo down >> ledger; exit' TERM; "
+                        .. "while :; do sleep 0.1; done" }
+                    sh.run "until test -s pid; do sleep 0.05; done"
+                end)
+                step("slow", function() sh.run "echo slow >> ledger; until test -e go; do sleep 0.05; done" end)
+            end)
+            step("after", function() sh.run "until ! kill -0 $(cat pid); do sleep 0.05; done; echo after >> ledger" end)
+        ]]
+        local host = world.start(world.path, "--env", "staging")
+        t.eventually("the slow step", function() return world.ledger():find("slow") end)
+        host:kill("sigkill")
+        host:wait()
+        t.write(world.folder .. "/go", "")
+        local result = world.host("resume")
+        assert.equal(0, result.code, result.out .. result.err)
+        assert.equal("up slow down after", world.ledger())
+    end)
+
     it("unwinds on where it was killed while unwinding", function()
         local world = open [[
             do_step "one" rollback("r1", function() do_step "undo-one" end)
