@@ -42,6 +42,8 @@ class Place:
         os.chmod(place.root, 0o700)
         for folder in ("run", "log", "bin", "releases", "checkout", "backups", "mirror", "faults"):
             (place.root / folder).mkdir()
+        for name in ("ledger", "slack.jsonl"):
+            (place.root / name).touch()
         database, town, *apps = free_ports(2 + len(ENVIRONMENTS))
         words = ("deployer", "app", "slack", "ci", "railway")
         place.config = {
