@@ -162,7 +162,7 @@ describe("TERP's world, when it changes", function()
     it("shows a release that cannot list orders", function()
         run { world, "fault", here, "smoke" }
         checkout "v1.5.0"
-        tool("pnpm", "db:push")
+        assert.equal(0, tool("pnpm", "db:push").code)
         assert.equal(0, tool("railway", "deploy", "--environment", "production").code)
         local token = login "smoke-admin"
         assert.equal(500, (get("/orders", token)))
@@ -173,8 +173,9 @@ describe("TERP's world, when it changes", function()
     it("shows rising errors to customers alone", function()
         run { world, "fault", here, "errors" }
         checkout "v1.5.0"
-        tool("pnpm", "db:push")
-        tool("railway", "deploy", "--environment", "production")
+        assert.equal(0, tool("pnpm", "db:push").code)
+        local deployed = tool("railway", "deploy", "--environment", "production")
+        assert(deployed.code == 0, deployed.out .. deployed.err)
         local found = t.eventually("errors among the customers' requests", function()
             local _, metrics = get "/metrics?window=2s"
             return metrics.requests > 10 and metrics.error_rate > 0.1 and metrics

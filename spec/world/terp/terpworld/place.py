@@ -97,7 +97,7 @@ class Place:
         return ["/usr/bin/env", f"PYTHONPATH={HERE}", f"PYTHONPYCACHEPREFIX={self.root}/run/pycache",
                 "/usr/bin/python3", "-m", f"terpworld.{module}", *arguments]
 
-    def start(self, name, argv, ready, seconds=20):
+    def start(self, name, argv, ready, seconds=60):
         """Starts a daemon of this world and waits until ready() is true."""
         with open(self.root / "log" / f"{name}.log", "ab") as log:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
