@@ -18,6 +18,19 @@ function terp.up(fault)
     terp.run { world, "up", here, "--fault", fault or "none" }
 end
 
+function terp.folder()
+    return here
+end
+
+-- A line of the ledger each: { what, where, detail }; `where` is an environment or a channel.
+function terp.ledger()
+    local list = {}
+    for what, where, detail in t.read(here .. "/ledger"):gmatch("[^\t\n]+\t(%w+)\t(%w+)\t([^\n]*)") do
+        list[#list + 1] = { what = what, where = where, detail = detail }
+    end
+    return list
+end
+
 function terp.variables(environment)
     local values = {}
     for name, value in terp.run { world, "env", here, environment }:gmatch("([%u_]+)=([^\n]*)") do
