@@ -92,7 +92,8 @@ function Chain:process(kill)
         t.remove(self.state .. "/runs/" .. self:id())
     end
     local command = self:command(words)
-    command.env = setmetatable({ LD_PRELOAD = chain.preload(), RH_KILL = kill, RH_KILL_LOG = self.log }, nil)
+    command.env = { LD_PRELOAD = chain.preload(), RH_KILL = kill, RH_KILL_LOG = self.log,
+        RH_KILL_INTENT = self.processes % 20 < 2 and "1" or nil }
     for name, value in pairs(self.env or {}) do
         command.env[name] = value
     end
@@ -108,13 +109,17 @@ function Chain:process(kill)
         return process.code and process.open == 0
     end, 120)
     self.said = self.said .. ("---- %s\n"):format(kill) .. process.out .. process.err
-    self.last = process
+    if os.getenv "RH_MATRIX_TRACE" then
+        local file = assert(io.open(os.getenv "RH_MATRIX_TRACE", "a"))
+        file:write(("---- %s: exit %d\n%s%s"):format(kill, process.code, process.out, process.err))
+        file:close()
+    end
     return process.code
 end
 
 -- Whether a commit of the run is on disk: one that was killed before that is started anew.
 function Chain:begun()
-    for what in (t.exists(self.log) and t.read(self.log) or ""):gmatch("(%l+) [^\n]*run%.start") do
+    for what in (t.exists(self.log) and t.read(self.log) or ""):gmatch("(%l+)\t[^\n]*run%.start") do
         if what == "after" or what == "done" then
             return true
         end
@@ -142,32 +147,16 @@ function Chain:decide()
     assert(decided.code == 0, message(self, decided.out .. decided.err))
 end
 
--- What the last kill was, and the types of its commit.
-local function last_kill(self)
-    local mode, types
-    for what, list in (t.exists(self.log) and t.read(self.log) or ""):gmatch("(%l+) ([^\n]*)") do
-        if what ~= "done" and what ~= "resume" then
-            mode, types = what, list
-        end
-    end
-    return mode, types or ""
-end
-
--- An effect that was begun and is done again has its intent recorded again: that first commit is no position of the
--- run, and killing there for ever would get nowhere. "!" leaves it out.
 local function next_kill(self, number)
     local pair = (number - 1) // 2
-    local mode, types = last_kill(self)
-    local again = mode == "after" and types:find "effect%.begin$" or mode ~= "after" and types ~= "effect.begin"
     if number % 2 == 0 then
-        return "after:1" .. (again and "!" or "")
+        return "after:1"
     elseif pair % 20 == 19 and not self.resumed then
         self.resumed = true
         return "resume:1"
     end
     self.resumed = false
-    local position = pair == 0 and self.first or self.every
-    return (pair % 2 == 0 and "before:" or "within:") .. position .. (again and "!" or "")
+    return (pair % 2 == 0 and "before:" or "within:") .. (pair == 0 and self.first or self.every)
 end
 
 --- Kills and resumes until the run ends; returns its exit code.

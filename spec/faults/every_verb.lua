@@ -31,6 +31,11 @@ end
 local cfg = env.require { SPEC_TOKEN = { min = 8 }, SPEC_PUBLIC = { public = true } }
 local text = asset "every_verb.txt"
 
+on.succeeded(function() step("celebrate", function() did "celebrate" end) end)
+on.rolled_back(function(outcome) notify { to = "public", text = "Rolled back", when = outcome.cause ~= nil } end)
+on.failed(function() note "it failed" end)
+on.finished(function(outcome) step("clean", function() did("clean after " .. outcome.status) end) end)
+
 local first = stage("Before", { window = { days = "Mon-Sun" } }, function()
     approve("Go", { role = "owner", evidence = { text = text } })
     confirm "The team is there"
@@ -41,7 +46,7 @@ local first = stage("Before", { window = { days = "Mon-Sun" } }, function()
         local b = did("first two of " .. cfg.SPEC_PUBLIC)
         return { a = a, b = b, number = 2 ^ 53 + 1, at = run.started }
     end)
-    gate("first is done", { within = "5s", every = "10ms" }, function() return { line "first one", fs.exists(folder) } end)
+    gate("first is done", { within = "5s", every = "10ms" }, function() return { line "first one", expect("the folder", fs.exists(folder)):equals(true) } end)
     step("skipped", { when = false }, function() did "never" end)
     step("elsewhere", { only = "production" }, function() did "never" end)
     return value
@@ -109,10 +114,5 @@ end
 deploy()
 
 notify("All of it is done")
-
-on.succeeded(function() step("celebrate", function() did "celebrate" end) end)
-on.rolled_back(function(outcome) notify { to = "public", text = "Rolled back", when = outcome.cause ~= nil } end)
-on.failed(function() note "it failed" end)
-on.finished(function(outcome) step("clean", function() did("clean after " .. outcome.status) end) end)
 
 return { first = first.a }

@@ -10,11 +10,7 @@ local function town()
     received = {}
     port = t.serve(function(client, bytes)
         if not bytes then return end
-        client.got = nil
-        local path, body = bytes:match("^POST /(%w+) .-\r\n\r\n(.*)$")
-        if not path then
-            return client:close()
-        end
+        local path, body = assert(bytes:match("^POST /(%w+) .-\r\n\r\n(.*)$"))
         local answer = '{"token":"0123456789abcdef"}'
         if path ~= "token" and path ~= "with" then
             received[#received + 1] = path .. ": " .. (json.decode(body) or {}).text

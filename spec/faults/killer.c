@@ -1,13 +1,15 @@
 /* For LD_PRELOAD: kills the host (SIGKILL) around a commit of its journal, where a power cut or the kernel could.
  *
- *   RH_KILL=MODE:N   at the N-th commit of this process that says more than "run.resume":
- *                    before  nothing of it is written yet        within  a frame's head is written, its page is not
- *                    after   it is on disk                       never   only count
- *                    resume  a commit of "run.resume" alone is on disk
- *   RH_KILL_LOG=FILE each such commit appends a line: what was done, and the types of its events
- *   RH_KILL=MODE:N!  does not count the first commit if it only says "effect.begin" once more
+ *   RH_KILL=MODE:N   at the N-th commit of this process that was not killed in this way yet:
+ *                    before  nothing of it is written            within  a frame's head is written, its page is not
+ *                    after   it is on disk                       never   only take notes
+ *                    resume  after a first commit that says nothing but "run.resume"
+ *   RH_KILL_LOG=FILE what was killed, and how: a line each, MODE, TAB, the types and keys of the commit's events; "done"
+ *                    where it was survived. Read at the start, so that a commit that a resumed run repeats (the intent
+ *                    of an effect that is done again) is not killed for ever.
+ *   RH_KILL_INTENT   set: also the repeated intent that comes first in a resumed run counts
  *
- * The host's children do not inherit it: both variables and LD_PRELOAD are taken out of the environment. */
+ * The host's children do not inherit it: these variables and LD_PRELOAD are taken out of the environment. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -15,45 +17,80 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
-enum { TYPE_COLUMN = 4, LOG_HEAD = 32 };
+enum { TYPE_COLUMN = 4, KEY_COLUMN = 5, LOG_HEAD = 32, LONGEST = 1 << 16 };
 
 static struct {
     char mode[8];
     long at;
-    char again; /* '!': what the first commit repeats is not counted */
     int log;
-    long commits; /* that were done */
-    int writes;   /* of frames since */
-    char types[4096];
-} killer = {.log = -1};
+    char *known;          /* the log as it was at the start */
+    int intent;           /* a repeated intent counts */
+    long counted;         /* commits that could have been killed and were not yet to be */
+    int first;            /* nothing but "run.resume" was committed */
+    int writes;           /* of frames since the last commit */
+    char events[LONGEST]; /* of the commit under way, without "run.resume" */
+} killer = {.log = -1, .first = 1};
+
+static char *whole(int fd)
+{
+    struct stat status;
+    if (fd < 0 || fstat(fd, &status) != 0)
+        return NULL;
+    char *text = calloc(1, (size_t)status.st_size + 2);
+    text[0] = '\n';
+    if (pread(fd, text + 1, (size_t)status.st_size, 0) != status.st_size)
+        abort();
+    return text;
+}
 
 __attribute__((constructor)) static void begin(void)
 {
     const char *kill_at = getenv("RH_KILL"), *log = getenv("RH_KILL_LOG");
     if (kill_at)
-        (void)sscanf(kill_at, "%7[a-z]:%ld%c", killer.mode, &killer.at, &killer.again);
+        (void)sscanf(kill_at, "%7[a-z]:%ld", killer.mode, &killer.at);
     if (log)
-        killer.log = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        killer.log = open(log, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    killer.known = whole(killer.log);
+    killer.intent = getenv("RH_KILL_INTENT") != NULL;
     unsetenv("RH_KILL");
     unsetenv("RH_KILL_LOG");
+    unsetenv("RH_KILL_INTENT");
     unsetenv("LD_PRELOAD");
 }
 
 static void note(const char *what)
 {
     if (killer.log >= 0)
-        dprintf(killer.log, "%s %s\n", what, killer.types);
+        dprintf(killer.log, "%s\t%s\n", what, killer.events);
+}
+
+static int was_killed(const char *mode)
+{
+    static char line[LONGEST + 16];
+    snprintf(line, sizeof line, "\n%s\t%s\n", mode, killer.events);
+    return killer.known && strstr(killer.known, line);
+}
+
+static int is_repeated_intent(void)
+{
+    return killer.first && strncmp(killer.events, "effect.begin ", 13) == 0 &&
+           !strchr(killer.events, ';');
 }
 
 static void die_if(const char *mode)
 {
-    if (killer.again == '!' && strcmp(killer.types, "effect.begin") == 0)
+    const char *wanted = killer.events[0] ? mode : strcmp(mode, "after") == 0 ? "resume" : "";
+    if (strcmp(killer.mode, wanted) != 0)
         return;
-    const char *wanted = killer.types[0] ? mode : strcmp(mode, "after") == 0 ? "resume" : "";
-    if (strcmp(killer.mode, wanted) != 0 || killer.commits + 1 != killer.at)
+    if (killer.events[0] &&
+        ((is_repeated_intent() && !killer.intent) || was_killed("after") ||
+         (strcmp(mode, "after") != 0 && (was_killed("before") || was_killed("within")))))
+        return;
+    if (++killer.counted < killer.at)
         return;
     note(wanted);
     kill(getpid(), SIGKILL);
@@ -71,18 +108,28 @@ static int is_wal(int fd)
     return name && strcmp(name, "/journal.db-wal") == 0;
 }
 
-/* The host binds an event's type once for each row that it inserts. */
+static void add(const char *before, const char *text)
+{
+    size_t used = strlen(killer.events);
+    snprintf(killer.events + used, sizeof killer.events - used, "%s%s", before, text);
+}
+
+/* The host binds an event's type and key once for each row that it inserts. */
 int sqlite3_bind_text(sqlite3_stmt *statement, int column, const char *text, int size,
                       void (*fini)(void *))
 {
     static int (*next)(sqlite3_stmt *, int, const char *, int, void (*)(void *));
+    static int left_out;
     if (!next)
         *(void **)&next = dlsym(RTLD_NEXT, "sqlite3_bind_text");
-    size_t used = strlen(killer.types);
-    if (column == TYPE_COLUMN && used == 0)
-        killer.writes = 0; /* what was written before, without a sync, is no commit of events */
-    if (column == TYPE_COLUMN && strcmp(text, "run.resume") != 0)
-        snprintf(killer.types + used, sizeof killer.types - used, "%s%s", used ? "," : "", text);
+    if (column == TYPE_COLUMN) {
+        left_out = strcmp(text, "run.resume") == 0;
+        if (!left_out && !killer.events[0])
+            killer.writes = 0; /* what was written before, without a sync, is no commit of events */
+        if (!left_out)
+            add(killer.events[0] ? ";" : "", text);
+    } else if (column == KEY_COLUMN && !left_out)
+        add(" ", text);
     return next(statement, column, text, size, fini);
 }
 
@@ -92,10 +139,9 @@ ssize_t pwrite64(int fd, const void *bytes, size_t size, off64_t offset)
     if (!next)
         *(void **)&next = dlsym(RTLD_NEXT, "pwrite64");
     if (offset >= LOG_HEAD && is_wal(fd)) {
-        if (killer.writes++ == 0)
-            die_if("before");
-        else
-            die_if("within");
+        killer.writes++;
+        if (killer.writes <= 2)
+            die_if(killer.writes == 1 ? "before" : "within");
     }
     return next(fd, bytes, size, offset);
 }
@@ -108,14 +154,12 @@ int fdatasync(int fd)
     int status = next(fd);
     if (killer.writes > 0 && is_wal(fd)) {
         die_if("after");
-        if (killer.types[0]) {
-            if (killer.again != '!' || strcmp(killer.types, "effect.begin") != 0)
-                killer.commits++;
-            killer.again = 0;
+        if (killer.events[0]) {
             note("done");
+            killer.first = 0;
         }
         killer.writes = 0;
-        killer.types[0] = 0;
+        killer.events[0] = 0;
     }
     return status;
 }
