@@ -44,6 +44,7 @@ engine.words.on = setmetatable(on, { __index = function(_, key)
 end })
 
 local function run_hooks(name, outcome)
+    engine.frozen = nil -- the replay is over: what a hook says has not been said yet
     for i, fn in ipairs(hooks[name]) do
         local key = string.format("on.%s#%d", name, i)
         if not host.recall("hook.end", key) then
@@ -261,6 +262,7 @@ local function roll_back(cause, all)
     end
     if type(err) == "table" and err.code == "stuck" then
         hold("its rollback is stuck in " .. tostring(err.key))
+        engine.frozen = nil -- as in run_hooks: the escalation is new
         pcall(engine.escalate, err)
         return leave("stuck", err)
     end
