@@ -74,7 +74,8 @@ end
 -- An effect that another one calls: part of it, journaled with it, under its deadline.
 local function nested(def, args, scope)
     scope.inner = scope.inner + 1
-    local ctx = setmetatable({ id = scope.ctx.id .. "-" .. scope.inner }, { __index = scope.ctx })
+    local ctx = setmetatable({ id = scope.ctx.id .. "-" .. scope.inner, key = scope.ctx.key .. "-" .. scope.inner },
+        { __index = scope.ctx })
     return run_inside(def, args, ctx, scope)
 end
 

@@ -440,8 +440,9 @@ function engine.unit(spec)
             end
         elseif ended.policy == "alert" then
             return nil
-        elseif engine.frozen then
-            error(failed(scope, engine.revive_error(ended.error), ended.policy), 0)
+        elseif engine.frozen then -- an operator's word outweighs the failure that the run had stopped with
+            error(engine.frozen.operator and engine.frozen
+                or failed(scope, engine.revive_error(ended.error), ended.policy), 0)
         end
     end
     if engine.frozen then

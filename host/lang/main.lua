@@ -356,7 +356,8 @@ local function prepare()
     elseif run.intent == "rollback" or run.intent == "abort" then
         local who = run.operator or "?"
         engine.frozen = engine.error(run.intent, string.format("%s asked for by %s%s", run.intent, who,
-            run.reason and ": " .. run.reason or ""), { control = true, policy = run.intent == "rollback" and "rollback" or nil })
+            run.reason and ": " .. run.reason or ""), { control = true, operator = true,
+            policy = run.intent == "rollback" and "rollback" or nil })
     end
     return begun_seq
 end

@@ -13,7 +13,7 @@ local TRAILER = "%-%- Dump completed[^\n]*\n?$"
 local LOCK_SECONDS, SNAPSHOT_MS = 10, 30000
 
 local function scratch_name(args, ctx)
-    return "rh_verify_" .. rt.sha256(client.run_id(ctx) .. "\0" .. ctx.id .. "\0" .. args.database):sub(1, 16)
+    return "rh_verify_" .. rt.sha256(client.run_id(ctx) .. "\0" .. ctx.key .. "\0" .. args.database):sub(1, 16)
 end
 
 local function refuse_unsafe_tables(tables, names, args)
