@@ -1,12 +1,10 @@
 /* A command through host and guardian against the least that can be done: posix_spawn and capture. Both are
- * measured in turns, so that the machine's mood is the same for both. Prints µs a command: median of turns. */
+ * measured in turns, so that the machine's mood is the same for both. */
 #include "core/command.h"
-#include "core/loop.h"
 #include "run/guardian.h"
+#include "spec/bench/bench.h"
 
 #include <spawn.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,14 +15,6 @@ extern char **environ;
 
 static void fini(rh_op *op) { rh_commands()->fini(op); }
 static const rh_op_class class = {.name = "bench", .size = sizeof(rh_command), .fini = fini};
-
-static void check(bool ok, const char *what)
-{
-    if (ok)
-        return;
-    fprintf(stderr, "guardian_bench: %s\n", what);
-    exit(1);
-}
 
 static void through_guardian(char *const *argv)
 {
@@ -69,12 +59,6 @@ static void directly(char *const *argv)
     check(waitpid(pid, &status, 0) == pid && status == 0, "waitpid");
 }
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 static double measure(void (*run)(char *const *), char *const *argv)
 {
     int64_t began = rh_mono_us();
@@ -108,13 +92,10 @@ int main(int argc, char **argv)
         guarded[turn] = measure(through_guardian, command);
     }
     rh_guardian_leave(true);
-    qsort(direct, TURNS, sizeof *direct, compare);
-    qsort(guarded, TURNS, sizeof *guarded, compare);
-    printf("%s: posix_spawn and capture %.0f µs, host and guardian %.0f µs, %.2f times\n",
-           command[0], direct[TURNS / 2], guarded[TURNS / 2],
-           guarded[TURNS / 2] / direct[TURNS / 2]);
+    row("a command, no journal (floor: posix_spawn)", median(guarded, TURNS), median(direct, TURNS),
+        "µs", 0);
     char *remove = rh_format("rm -rf '%s'", folder);
-    int status = system(remove);
+    const int status = system(remove);
     free(remove);
     return status != 0;
 }
