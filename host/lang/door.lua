@@ -204,8 +204,10 @@ local function journaled(def, args, class, scope, line)
         if settled then
             return finish(def, args, key, host.mono(), value)
         end
-        if not ctx.adopting then -- done again: a command of that id would be adopted, so it gets another
-            begun, ctx.id = nil, engine.slug(key) .. "-" .. begun_seq
+        if not ctx.adopting then
+            begun = nil
+            -- A command of that id would be adopted. What is no command finds by it what its predecessor has left.
+            ctx.id = def.command and engine.slug(key) .. "-" .. begun_seq or ctx.id
         end
     end
     if not begun then

@@ -137,6 +137,7 @@ end
 local function manifest_text(job, sha256, bytes)
     return rt.json.encode {
         format = 1,
+        made_by = job.scratch,
         database = job.args.database,
         server = job.server,
         charset = job.defaults.charset,
@@ -148,12 +149,13 @@ local function manifest_text(job, sha256, bytes)
     }
 end
 
--- Gives the proven file its name, here and in the other folders, with its manifest beside it.
+-- Gives the proven file its name, here and in the other folders. Its manifest comes first, and tells a host that resumes
+-- whose the file is.
 local function publish(job)
-    native.publish(job.partial, job.path)
-    local sha256, bytes = client.file("sha256", job.path), native.size(job.path)
+    local sha256, bytes = client.file("sha256", job.partial), native.size(job.partial)
     local manifest = manifest_text(job, sha256, bytes)
     client.file("write", job.path .. ".manifest.json", { data = manifest, mode = 384 })
+    native.publish(job.partial, job.path)
     local copies = {}
     for _, folder in ipairs(job.also) do
         local copy = folder .. "/" .. job.name
@@ -235,6 +237,17 @@ local function folder_of(path)
     return native.absolute(path)
 end
 
+-- A host that died after this very dump had its name, and before that was recorded: it is made again.
+local function remove_own(job)
+    local manifest = job.path .. ".manifest.json"
+    if not job.ctx.again or not native.size(manifest)
+        or rt.json.decode(client.file("read", manifest, { limit = 256 << 20 })).made_by ~= job.scratch then
+        return false
+    end
+    native.remove(job.path)
+    return true
+end
+
 local function call(args, ctx)
     local folder = folder_of(args.to)
     local also = {}
@@ -248,7 +261,7 @@ local function call(args, ctx)
         path = folder .. "/" .. name, partial = folder .. "/" .. scratch:sub(4) .. ".sql.partial",
         scratch = scratch, expected = 0, connections = {}, started = rt.now(),
     }
-    if native.size(job.path) then
+    if native.size(job.path) and not remove_own(job) then
         rt.raise("exists", "mysql: " .. job.path .. " is there already, and a backup overwrites nothing")
     end
     native.remove(job.partial) -- of a host that died
