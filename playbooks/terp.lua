@@ -43,6 +43,7 @@ playbook "terp" {
 }
 
 local production = run.environment == "production"
+local contacts = asset "terp_contacts.txt"
 local Environment = run.environment:gsub("^%l", string.upper)
 local input, version = run.inputs, run.inputs.version
 
@@ -88,6 +89,7 @@ on.rolled_back(function(outcome)
         tell(channel, "📢 %s Rollback Completed\nReason: %s\nCurrent Status: Stable\n"
             .. "Next Steps: incident report within 24 hours; %s investigates", Environment, outcome.cause, run.operator)
     end
+    note(contacts)
     note("Post-mortem: create the incident report within 24 hours, schedule the post-mortem meeting, document lessons learned. "
         .. "Reason: " .. outcome.cause)
 end)
@@ -194,6 +196,7 @@ local before = stage("Deployment Steps", { window = production and standard_wind
     end)
 
     stage("Step 1: Announce Maintenance", function()
+        note(contacts)
         local begins = run.now()
         for _, channel in ipairs { "team", "stakeholders" } do
             tell(channel, "📢 %s Deployment Starting\nEnvironment: %s\nEstimated Duration: %s\n"

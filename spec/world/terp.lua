@@ -15,7 +15,7 @@ end
 function terp.up(fault)
     here = t.temp() .. "/world"
     t.finally(function() t.run { world, "down", here } end)
-    terp.run { world, "up", here, "--fault", fault or "none" }
+    terp.run { world, "up", here, "--fault", fault or "none", timeout = 120 } -- it starts a database server and two applications
 end
 
 function terp.folder()
