@@ -93,6 +93,10 @@ function engine.plan_stage(scope, fn, skipped)
     return unknown.new(scope.name)
 end
 
+function engine.plan_branch(scope)
+    say(scope, { kind = "branch", name = scope.name })
+end
+
 -- given = { name, line, fn, reason, key }
 function engine.plan_compensation(given)
     local scope = engine.container("procedure", given.name, given.key)

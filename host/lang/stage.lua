@@ -167,6 +167,7 @@ engine.verb("parallel", function(branches)
     end
     if engine.mode() == "plan" then
         for _, name in ipairs(names) do
+            engine.plan_branch(scopes[name])
             results[name] = engine.within(scopes[name], branches[name])
         end
         return results

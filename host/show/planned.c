@@ -15,6 +15,7 @@ struct rh_planned {
     rh_buffer out;
     rh_pen pen;
     void (*item)(rh_planned *planned, const char *kind, int depth, const json_t *facts);
+    int base; /* depth of what stands directly below the last heading */
     size_t count, problems;
 };
 
@@ -61,7 +62,7 @@ static void add_terms(rh_buffer *out, const json_t *facts)
 /* The one line that says it: an effect's description, a name, a problem's text. */
 static char *title_of(const json_t *facts)
 {
-    static const char *const fields[] = {"describe", "text", "name", "effect"};
+    static const char *const fields[] = {"describe", "name", "text", "effect"};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         char *text = rh_payload_shown(facts, fields[i]);
         if (text)
@@ -130,20 +131,24 @@ static void markdown_item(rh_planned *planned, const char *kind, int depth, cons
     char *line = rh_payload_shown(facts, "line");
     rh_buffer terms = {0};
     add_terms(&terms, facts);
+    if (depth < planned->base)
+        planned->base = depth;
+    const int indent = 4 * (depth - planned->base);
     if (is(kind, "stage") && !skipped) {
+        planned->base = depth + 1;
         rh_buffer_addf(out, "\n%.*s %s\n", depth > 3 ? 6 : depth + 2, "######", title);
         rh_buffer_addf(out, "%s%s%s\n", terms.size ? "\n*" : "", terms.size ? terms.data : "",
                        terms.size ? "*\n" : "");
     } else if (is(kind, "effect")) {
-        rh_buffer_adds(out, "    - ");
+        rh_buffer_addf(out, "%*s- ", indent, "");
         add_code(out, title);
         rh_buffer_addf(out, " (%s)\n",
                        rh_payload_text(facts, "class") ? rh_payload_text(facts, "class") : "?");
     } else if (is(kind, "problem") || is(kind, "guess"))
-        rh_buffer_addf(out, "    - **%s:** %s%s%s\n", kind, title, line ? ", " : "",
+        rh_buffer_addf(out, "%*s- **%s:** %s%s%s\n", indent, "", kind, title, line ? ", " : "",
                        line ? line : "");
     else
-        rh_buffer_addf(out, "- [ ] %s **%s**%s%s%s%s\n", kind, title, skipped ? ", skipped: " : "",
+        rh_buffer_addf(out, "%*s- [ ] %s **%s**%s%s%s%s\n", indent, "", kind, title, skipped ? ", skipped: " : "",
                        skipped ? skipped : "", terms.size && !skipped ? ": " : "",
                        terms.size && !skipped ? terms.data : "");
     rh_buffer_free(&terms);

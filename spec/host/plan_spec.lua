@@ -61,6 +61,16 @@ describe("plan", function()
         assert.equal(0, result.code, result.out .. result.err)
         assert.matches("one of two ways", result:find("guess").text)
     end)
+    it("sets apart what stands in a rollback and in a branch", function()
+        local path, folder = t.playbook(play.text [[
+            local sh = require "rollout.sh"
+            rollback("back", function() step("revert", function() sh.run { "true" } end) end)
+            parallel { north = function() step("deploy", function() sh.run { "true" } end) end }
+        ]], "demo")
+        local result = t.host { "plan", path, "--env", "staging", "--format", "md", cwd = folder, state = folder .. "/state" }
+        assert.matches("^%- %[ %] rollback %*%*back%*%*\n    %- %[ %] step %*%*revert%*%*\n        %- `true`", result.out)
+        assert.matches("\n%- %[ %] branch %*%*north%*%*\n    %- %[ %] step %*%*deploy", result.out)
+    end)
     it("goes on behind a problem, and ends with exit 2", function()
         local result = plan [[
             stage("wrong", function() require("rollout.sh").run { "true" } end)
