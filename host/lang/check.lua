@@ -86,7 +86,7 @@ function check.measure(scope, body, facts, ...)
     local where = ("%s %q"):format(scope.kind, scope.name)
     local verdict, list = check.judge(where, scope.name, engine().check_place(body, ...))
     local payload = { name = scope.name, verdict = verdict, expectations = check.plain(list),
-        text = verdict == "pass" and list[1].text or expect.summary(list),
+        text = verdict == "pass" and expect.passed(list) or expect.summary(list),
         ms = math.floor(host.mono() - started) }
     for key, value in pairs(facts) do payload[key] = value end
     engine().record("check", scope.key, payload)

@@ -287,15 +287,61 @@ expect.methods = {
     end,
 }
 
--- Several expectations as one text for an error: what failed first, then what is unknown.
-function expect.summary(list)
+-- The texts of what does not hold: what failed first, then what is unknown.
+local function troubles(list)
     local texts = {}
     for _, verdict in ipairs { "fail", "unknown" } do
         for _, one in ipairs(list) do
             if one.verdict == verdict then texts[#texts + 1] = one.text end
         end
     end
-    return table.concat(texts, "; ")
+    return texts
+end
+
+-- More of them than these are counted on a line, and an error gives each a line of its own.
+local FEW = 2
+
+local function counted(texts, list)
+    return ("%d of %d do not hold"):format(#texts, #list)
+end
+
+-- Several expectations that do not all hold, on one line: for what is tried again.
+function expect.summary(list)
+    local texts = troubles(list)
+    if #texts <= FEW then return table.concat(texts, "; ") end
+    return ("%s: %s; %s; and %d more"):format(counted(texts, list), texts[1], texts[2], #texts - FEW)
+end
+
+-- The same for an error: all that do not hold. `suffix` says how it was tried.
+function expect.listing(list, suffix)
+    local texts = troubles(list)
+    if #texts <= FEW then return table.concat(texts, "; ") .. suffix end
+    return ("%s%s:\n  %s"):format(counted(texts, list), suffix, table.concat(texts, "\n  "))
+end
+
+local LINE = 240 -- characters that a line of what was measured may take
+
+local function measured(one)
+    local value = one.measured
+    if type(value) == "number" then return one.name .. " " .. shown(value, one.unit) end
+    if type(value) == "string" and #value <= 24 and not value:find("%c") then return one.name .. " " .. value end
+    return one.text
+end
+
+-- Expectations that hold, on one line: one with its limit, of several what was measured.
+function expect.passed(list)
+    if #list == 1 then return list[1].text end
+    local texts, size = {}, 0
+    for i, one in ipairs(list) do
+        local text = measured(one)
+        size = size + #text
+        if size > LINE and i > 1 then
+            texts[i] = ("and %d more"):format(#list - i + 1)
+            break
+        end
+        texts[i] = text
+    end
+    return ("%d hold: %s"):format(#list, table.concat(texts, ", "))
 end
 
 expect.show, expect.brief = show, brief

@@ -23,14 +23,10 @@ end
 
 local function failure(scope, list, tries, began)
     local opts = scope.opts
-    local text = expect.summary(list)
-    if text == "" then -- it passed, but not often enough in a row
-        text = ("it passed, but not %d times in a row"):format(opts.needs)
-    end
-    if opts.within then
-        text = ("%s (tried %d %s in %s)"):format(text, tries, tries == 1 and "time" or "times",
-            units.show(host.mono() - began))
-    end
+    local tried = opts.within and (" (tried %d %s in %s)"):format(tries, tries == 1 and "time" or "times",
+        units.show(host.mono() - began)) or ""
+    local text = expect.summary(list) ~= "" and expect.listing(list, tried)
+        or ("it passed, but not %d times in a row%s"):format(opts.needs, tried)
     engine.raise("gate", text, { expectations = check.plain(list), tries = tries })
 end
 

@@ -234,7 +234,7 @@ end
 
 local function hold(reason)
     if engine.header then
-        host.hold(reason)
+        host.hold((reason:match("^[^\n]*"):gsub(":$", ""))) -- who is refused reads one line
     end
 end
 

@@ -36,8 +36,8 @@ local function tripped(scope, state, list, plan)
     engine.commit()
     local what = state.failing > 0 and ("%d failing in a row, %d tolerated"):format(state.failing, scope.opts.failures)
         or ("%d without data in a row, %d tolerated"):format(state.blind, scope.opts.unknowns)
-    engine.raise("soak", ("%s (measurement %d, %s of %s; %s)"):format(expect.summary(list), state.n,
-        units.show(state.offset), units.show(plan.duration), what),
+    engine.raise("soak", expect.listing(list, (" (measurement %d, %s of %s; %s)"):format(state.n,
+        units.show(state.offset), units.show(plan.duration), what)),
         { expectations = check.plain(list), n = state.n, elapsed = state.offset })
 end
 

@@ -21,6 +21,25 @@ describe("a gate", function()
         assert.matches("orders is 3, not at least 10; p95 gave no data", play.message(result), 1, true)
         assert.is_nil(result:last("note"))
     end)
+    it("says of several expectations what was measured when they hold, and each that does not", function()
+        local result = play.run [[
+            gate("well", function() return { expect("errors", 0):below(5), expect("memory", 412):below(500, "MiB") } end)
+            gate("ill", { within = "1ms" }, function()
+                local list = {}
+                for i = 1, 12 do list[i] = expect("node " .. i, i * 10):below(75, "ms") end
+                return list
+            end)
+        ]]
+        assert.equal(1, result.code)
+        assert.equal("2 hold: errors 0, memory 412 MiB", result:last("check", "well").text)
+        assert.equal("5 of 12 do not hold: node 8 is 80 ms, not below 75 ms; node 9 is 90 ms, not below 75 ms; and 3 more",
+            result:last("check", "ill").text)
+        local message = play.message(result)
+        assert.matches("5 of 12 do not hold %(tried 1 time in %S+%):\n", message)
+        for i = 8, 12 do
+            assert.truthy(message:find(("\n  node %d is %d ms, not below 75 ms"):format(i, i * 10), 1, true), message)
+        end
+    end)
     it("that returns nothing fails at once, with its line", function()
         local result = play.run [[
             gate("empty", { within = "1m" }, function() end)
