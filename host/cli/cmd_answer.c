@@ -30,7 +30,7 @@ static int answer(const rh_args *args, const char *kind, const char *what,
     const rh_node *node = NULL;
     int code;
     if (!rh_run_ref_find(&ref, args, rh_word(args, 0), true, &error) ||
-        !rh_run_read(ref.dir, &model, NULL, NULL, &error) ||
+        !rh_run_read(&ref, &model, NULL, NULL, &error) ||
         !(node = rh_cli_unit(&model, rh_word(args, 1), what, fits, &error))) {
         json_decref(data);
         code = rh_cli_not_found(&error);

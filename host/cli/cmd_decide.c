@@ -87,7 +87,7 @@ static int run(const rh_args *args)
     json_t *data = NULL;
     const char *choice = choice_of(args, &error);
     if (choice && rh_run_ref_find(&ref, args, rh_word(args, 0), true, &error) &&
-        rh_run_read(ref.dir, &model, NULL, NULL, &error)) {
+        rh_run_read(&ref, &model, NULL, NULL, &error)) {
         const char *key = undecided(&model, rh_word(args, 1), &error);
         if (!rh_error_is_set(&error))
             data = decision(args, choice, key, &error);

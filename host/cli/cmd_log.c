@@ -175,7 +175,7 @@ static int run(const rh_args *args)
     /* With a step nothing is printed before it is found: no key is the empty one. */
     log_reader reader = {
         .ref = &ref, .offsets = json_object(), .only = rh_word(args, 1) ? "" : NULL};
-    rh_model_init(&reader.model, false);
+    rh_model_init(&reader.model, NULL, false);
     const int code = read_log(args, &reader, &error) ? RH_EXIT_OK : rh_cli_not_found(&error);
     rh_journal_close(reader.journal);
     rh_model_free(&reader.model);

@@ -69,7 +69,7 @@ static int show_text(const rh_run_ref *ref, bool effects)
     rh_model model;
     rh_checklist list = {
         .pen = rh_pen_for(STDOUT_FILENO, &out), .model = &model, .detail = effects};
-    if (!rh_run_read(ref->dir, &model, on_change, &list, &error))
+    if (!rh_run_read(ref, &model, on_change, &list, &error))
         return rh_cli_not_found(&error);
     if (rh_journal_is_live(ref->dir))
         rh_checklist_open(&list.pen, &model.root, 0);

@@ -3,6 +3,7 @@
 #include "cli/runs.h"
 #include "core/buffer.h"
 #include "core/loop.h"
+#include "run/state.h"
 #include "show/show.h"
 
 #include <signal.h>
@@ -100,7 +101,9 @@ int rh_cli_execute(const rh_args *args, rh_run_request *request)
     /* A reader that goes away must not end the run. */
     signal(SIGPIPE, SIG_IGN);
     watch_signals();
-    rh_show_open(mode);
+    char *option = request->state ? rh_state_option(request->state) : NULL;
+    rh_show_open(mode, option);
+    free(option);
     const int code = rh_run_execute(request, &error);
     /* From here on Ctrl-C ends the process as usual: everything is recorded. */
     unwatch_signals();

@@ -5,6 +5,7 @@
 #include "core/suggest.h"
 #include "run/inbox.h"
 #include "run/journal.h"
+#include "run/state.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,9 +22,12 @@ int rh_cli_drop(const rh_run_ref *ref, const char *kind, json_t *data, const cha
         return rh_complain(RH_EXIT_STOPPED, &error);
     if (rh_journal_is_live(ref->dir))
         printf("%s: %s\n", ref->id, said);
-    else
-        printf("%s: %s. No process works on it now: it counts from `rollouthost resume %s` on\n",
-               ref->id, said, ref->id);
+    else {
+        char *option = rh_state_option(ref->state);
+        printf("%s: %s. No process works on it now: it counts from `rollouthost resume %s%s` on\n",
+               ref->id, said, ref->id, option);
+        free(option);
+    }
     return RH_EXIT_OK;
 }
 

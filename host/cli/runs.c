@@ -38,12 +38,15 @@ void rh_run_ref_clear(rh_run_ref *ref)
     *ref = (rh_run_ref){0};
 }
 
-bool rh_run_read(const char *dir, rh_model *model, rh_change_fn fn, void *data, rh_error *error)
+bool rh_run_read(const rh_run_ref *ref, rh_model *model, rh_change_fn fn, void *data,
+                 rh_error *error)
 {
-    rh_journal *journal = rh_journal_read(dir, error);
+    rh_journal *journal = rh_journal_read(ref->dir, error);
     if (!journal)
         return false;
-    rh_model_init(model, true);
+    char *option = rh_state_option(ref->state);
+    rh_model_init(model, option, true);
+    free(option);
     const int64_t last = rh_journal_last(journal);
     rh_event event;
     for (int64_t seq = 1; seq <= last; seq++) {

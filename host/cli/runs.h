@@ -22,7 +22,8 @@ void rh_run_ref_clear(rh_run_ref *ref);
 int rh_cli_not_found(rh_error *error);
 
 /* Reads the whole journal of a run into `model`, effects included. `fn` as rh_model_apply's. */
-bool rh_run_read(const char *dir, rh_model *model, rh_change_fn fn, void *data, rh_error *error);
+bool rh_run_read(const rh_run_ref *ref, rh_model *model, rh_change_fn fn, void *data,
+                 rh_error *error);
 
 /* In one or two words how it stands: "succeeded", "running", "paused", "interrupted", … */
 const char *rh_run_standing(const char *dir, const rh_model *model);

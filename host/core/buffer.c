@@ -11,6 +11,24 @@ _Noreturn static void out_of_memory(void)
     abort();
 }
 
+void rh_buffer_add_word(rh_buffer *out, const char *word)
+{
+    static const char harmless[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@%+=,";
+    if (*word && strspn(word, harmless) == strlen(word)) {
+        rh_buffer_adds(out, word);
+        return;
+    }
+    rh_buffer_adds(out, "'");
+    for (; *word; word++) {
+        if (*word == '\'')
+            rh_buffer_adds(out, "'\\''");
+        else
+            rh_buffer_add(out, word, 1);
+    }
+    rh_buffer_adds(out, "'");
+}
+
 void *rh_alloc(size_t size)
 {
     void *memory = calloc(1, size ? size : 1);

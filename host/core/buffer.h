@@ -20,6 +20,8 @@ void rh_buffer_addf(rh_buffer *buffer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void rh_buffer_vaddf(rh_buffer *buffer, const char *format, va_list args)
     __attribute__((format(printf, 2, 0)));
+/* As a shell would need it, to be typed again: quoted where it must be. */
+void rh_buffer_add_word(rh_buffer *buffer, const char *word);
 void rh_buffer_clear(rh_buffer *buffer); /* keeps the memory */
 void rh_buffer_free(rh_buffer *buffer);  /* wipes and frees: it may have held a secret */
 char *rh_buffer_take(rh_buffer *buffer); /* hands the string over (free() it); empty after */

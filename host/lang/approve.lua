@@ -74,7 +74,8 @@ local function wait_for(scope, asked)
     local name = scope.name
     return answers.await {
         kind = "approve", name = name, key = scope.key, asked = asked.at, ["until"] = asked["until"],
-        waiting = ("approval by %s: rollouthost approve %s %s"):format(who, host.run.id, answers.quoted(name)),
+        waiting = ("approval by %s: rollouthost approve %s %s%s"):format(who, host.run.id, answers.quoted(name),
+            host.run.state_option),
         question = not objection({ name = me }, asked) and function() return question(scope, asked) end or nil,
         parse = function(line)
             local word, rest = answers.split(line)

@@ -78,7 +78,8 @@ function engine.ask(scope, err, opts)
     end
     local ok, choice = pcall(await_decision, scope.key, since, {
         ["for"] = string.format("a decision about %s %q", scope.kind, scope.name), error = err.message,
-        command = string.format("rollouthost decide %s %s %s", host.run.id, answers.quoted(scope.key), COMMAND),
+        command = string.format("rollouthost decide %s %s%s %s", host.run.id, answers.quoted(scope.key),
+            host.run.state_option, COMMAND),
     }, opts.required)
     answers.stop_asking(terminal)
     if not ok then

@@ -69,8 +69,8 @@ local function ask_all(scope, asked, items)
             end
         end
         if #open == 0 then return answered end
-        local command = ("rollouthost confirm %s %s%s --pass"):format(host.run.id, answers.quoted(scope.name),
-            single and "" or " --item " .. answers.quoted(open[1]))
+        local command = ("rollouthost confirm %s %s%s --pass%s"):format(host.run.id, answers.quoted(scope.name),
+            single and "" or " --item " .. answers.quoted(open[1]), host.run.state_option)
         answers.await {
             kind = scope.kind, name = scope.name, key = scope.key, asked = asked.at, ["until"] = asked["until"],
             waiting = single and "confirmation: " .. command

@@ -2,6 +2,7 @@
 #include "core/luaenv.h"
 #include "core/luaerror.h"
 #include "run/host.h"
+#include "run/state.h"
 #include "run/who.h"
 
 #include <lua5.4/lauxlib.h>
@@ -57,6 +58,9 @@ void rh_host_describe(lua_State *L, rh_host *host)
     set_text(L, "environment", host->environment ? host->environment : request->environment);
     set_text(L, "playbook", request->playbook);
     set_text(L, "state_dir", request->state);
+    char *option = request->state ? rh_state_option(request->state) : NULL;
+    set_text(L, "state_option", option ? option : "");
+    free(option);
     set_text(L, "at", request->at);
     set_text(L, "env_file", request->env_file);
     set_text(L, "roles_file", request->roles_file);

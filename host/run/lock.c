@@ -4,6 +4,7 @@
 #include "core/json.h"
 #include "core/loop.h"
 #include "run/file.h"
+#include "run/state.h"
 #include "run/who.h"
 
 #include <dirent.h>
@@ -212,17 +213,19 @@ static bool record_is_there(const char *state, const char *playbook, const char 
     return there;
 }
 
-static bool refuse_record(const char *playbook, const char *environment, const rh_lock_info *info,
-                          rh_error *error)
+static bool refuse_record(const char *state, const char *playbook, const char *environment,
+                          const rh_lock_info *info, rh_error *error)
 {
+    char *option = rh_state_option(state);
     rh_buffer holder = {0};
     add_holder(&holder, info);
     rh_fail(error, "locked",
-            "%s of %s is locked by %s%s%s: %s. Look into it%s%s, then `rollouthost unlock %s %s`",
+            "%s of %s is locked by %s%s%s: %s. Look into it%s%s%s, then `rollouthost unlock %s %s%s`",
             environment, playbook, holder.data, info->run ? ", run " : "",
             info->run ? info->run : "", info->reason ? info->reason : "no reason was given",
-            info->run ? " with rollouthost show " : "", info->run ? info->run : "", playbook,
-            environment);
+            info->run ? " with rollouthost show " : "", info->run ? info->run : "", info->run ? option : "",
+            playbook, environment, option);
+    free(option);
     rh_error_detail(error, rh_strdup("{\"record\":true}"));
     rh_buffer_free(&holder);
     return false;
@@ -239,7 +242,7 @@ rh_lock *rh_lock_environment(const char *state, const char *playbook, const char
      * may pass its own record: that is how it is resumed or rolled back. */
     if (lock && record_is_there(state, playbook, environment, &record) &&
         !(record.run && strcmp(record.run, run) == 0)) {
-        refuse_record(playbook, environment, &record, error);
+        refuse_record(state, playbook, environment, &record, error);
         rh_lock_release(lock);
         lock = NULL;
     }

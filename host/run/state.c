@@ -229,6 +229,20 @@ char *rh_state_open(const char *given, bool write, rh_error *error)
     return NULL;
 }
 
+char *rh_state_option(const char *state)
+{
+    rh_error ignored = {0};
+    char *usual = choose(&ignored);
+    rh_buffer option = {0};
+    if (!usual || strcmp(usual, state) != 0) {
+        rh_buffer_adds(&option, " --state ");
+        rh_buffer_add_word(&option, state);
+    }
+    free(usual);
+    rh_error_clear(&ignored);
+    return option.size ? rh_buffer_take(&option) : rh_strdup("");
+}
+
 bool rh_state_key(const char *state, uint8_t key[RH_STATE_KEY], rh_error *error)
 {
     char *path = rh_format("%s/key", state);

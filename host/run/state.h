@@ -14,6 +14,10 @@
  * writable. Errors ("state"; "journal" where the disk is full): read-only, someone else's, writable by anyone, on a network file system. */
 char *rh_state_open(const char *given, bool write, rh_error *error);
 
+/* What a command must carry to find this folder when somebody types it: " --state DIR", or "" where it is found
+ * without. The environment does not count: who pastes the command may have another. */
+char *rh_state_option(const char *state);
+
 /* Fills *error for something in it that could not be made: "journal" where the disk is full or broken, else
  * "state". Returns false. */
 bool rh_state_fail_making(const char *path, int err, rh_error *error);

@@ -23,7 +23,8 @@ void rh_checklist_name(rh_buffer *out, const rh_node *node)
             return;
         rh_buffer_adds(out, " › ");
     }
-    rh_buffer_addf(out, "%s%s", rh_node_is(node, "wait") ? "wait " : "", node->name);
+    const bool bare = rh_node_is(node, "wait") || rh_node_is(node, "notify");
+    rh_buffer_addf(out, "%s%s%s", bare ? node->kind : "", bare ? " " : "", node->name);
 }
 
 int rh_checklist_indent(const rh_node *node)
@@ -49,14 +50,6 @@ void rh_checklist_tail(const rh_pen *pen, const rh_node *node, int indent, int r
     for (int i = RH_TAIL - rows; i < RH_TAIL; i++)
         if (node->tail[i])
             rh_pen_wrap(pen, indent, "│ ", "│ ", RH_DIM, node->tail[i], 1);
-}
-
-static bool has_failed_child(const rh_node *node)
-{
-    for (const rh_node *child = node->first; child; child = child->next)
-        if (child->status == RH_NODE_FAILED || child->status == RH_NODE_DOUBT)
-            return true;
-    return false;
 }
 
 /* The one step of an undo bears the undo's name. */
@@ -88,7 +81,7 @@ static void add_ended(const rh_checklist *list, const rh_node *node)
     const rh_pen *pen = &list->pen;
     const int indent = rh_checklist_indent(node);
     /* What happened in a scope is told by its own lines. */
-    const bool told = node->headed && (node->status == RH_NODE_OK || has_failed_child(node));
+    const bool told = node->headed && (node->status == RH_NODE_OK || rh_node_has_failed_child(node));
     if (told && rh_node_is(node, "stage"))
         return;
     rh_buffer name = {0}, right = {0};
@@ -98,7 +91,7 @@ static void add_ended(const rh_checklist *list, const rh_node *node)
     rh_line line = rh_pen_look(node->status);
     line.indent = indent;
     line.name = name.data;
-    line.note = node->note;
+    line.note = rh_node_note(node);
     line.right = right.data;
     if (node->replayed)
         line.name_ink = RH_DIM;
@@ -194,11 +187,12 @@ static void add_attempt(const rh_pen *pen, const rh_node *node, const json_t *pa
         return;
     rh_buffer name = {0};
     rh_buffer_addf(&name, "%s: attempt %d failed", node->name, node->attempt - 1);
-    rh_pen_line(pen, &(rh_line){.indent = rh_checklist_indent(node),
+    const int indent = rh_checklist_indent(node);
+    rh_pen_line(pen, &(rh_line){.indent = indent,
                                 .mark = "↻",
                                 .mark_ink = RH_YELLOW,
-                                .name = name.data,
-                                .note = why});
+                                .name = name.data});
+    rh_pen_wrap(pen, indent + 2, "", "", RH_DIM, why, 2);
     rh_buffer_free(&name);
     free(why);
 }
@@ -222,14 +216,14 @@ static bool leaves(const rh_event *event)
 }
 
 /* The point of no return, and what can no longer be undone. */
-static void add_commit(const rh_pen *pen, const json_t *payload)
+static void add_commit(const rh_pen *pen, const rh_node *scope, const json_t *payload)
 {
     char *text = rh_summary_commit(payload);
-    rh_pen_wrap(pen, 1, "◆ ", "  ", RH_PLAIN, text, 4);
+    rh_pen_wrap(pen, scope->parent ? rh_checklist_indent(scope) + 2 : 1, "◆ ", "  ", RH_PLAIN, text, 4);
     free(text);
 }
 
-static void change_run(const rh_checklist *list, const rh_event *event, const json_t *payload)
+static void change_run(const rh_checklist *list, const rh_change *change, const rh_event *event)
 {
     if (strcmp(event->type, "run.start") == 0)
         add_header(list);
@@ -241,7 +235,7 @@ static void change_run(const rh_checklist *list, const rh_event *event, const js
         rh_pen_wrap(&list->pen, 1, "▶ ", "  ", RH_BOLD, text.data, 1);
         rh_buffer_free(&text);
     } else if (strcmp(event->type, "rollback.drop") == 0)
-        add_commit(&list->pen, payload);
+        add_commit(&list->pen, change->node, change->payload);
     else if (leaves(event) && !event->replayed)
         add_summary(list);
 }
@@ -267,7 +261,7 @@ void rh_checklist_change(const rh_checklist *list, const rh_change *change, cons
     rh_node *node = change->node;
     const bool warning = rh_node_is(node, "warning");
     if (change->kind == RH_CHANGE_RUN)
-        change_run(list, event, change->payload);
+        change_run(list, change, event);
     else if (change->kind == RH_CHANGE_BEGAN)
         begin(list, node, change->payload);
     else if (change->kind == RH_CHANGE_UPDATED) {

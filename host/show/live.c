@@ -59,13 +59,7 @@ static void add_waiting(const rh_pen *pen, const rh_node *node)
     rh_line line = rh_pen_look(RH_NODE_WAITING);
     line.indent = indent;
     line.name = name.data ? name.data : "";
-    /* What was measured last has a row of its own. */
-    const char *last =
-        node->note ? strstr(node->waiting_for ? node->waiting_for : "", node->note) : NULL;
-    char *what = last ? rh_strndup(node->waiting_for, (size_t)(last - node->waiting_for))
-                      : rh_strdup(node->waiting_for ? node->waiting_for : "");
-    for (size_t size = strlen(what); last && size > 0 && strchr(": ", what[size - 1]);)
-        what[--size] = '\0';
+    char *what = rh_node_waiting_for(node);
     line.note = what;
     line.right = right.data;
     rh_pen_line(pen, &line);

@@ -7,13 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-void rh_model_init(rh_model *model, bool keep)
+void rh_model_init(rh_model *model, const char *state_option, bool keep)
 {
     *model = (rh_model){.exit_code = -1, .keep = keep};
+    model->state_option = rh_strdup(state_option ? state_option : "");
     model->root.kind = rh_strdup("run");
     model->root.key = rh_strdup("");
     model->root.name = rh_strdup("");
     model->armed = json_object();
+    model->committed = json_array();
     model->doubts = json_object();
     model->nodes = json_object();
 }
@@ -58,17 +60,39 @@ void rh_model_free(rh_model *model)
                            model->operator, model->host,
                            model->status,
                            model->error,
-                           model->mode};
+                           model->mode,
+                           model->state_option};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(texts[i]);
     json_decref(model->inputs);
     json_decref(model->armed);
+    json_decref(model->committed);
     json_decref(model->doubts);
     json_decref(model->nodes);
     *model = (rh_model){0};
 }
 
 bool rh_node_is(const rh_node *node, const char *kind) { return strcmp(node->kind, kind) == 0; }
+
+const char *rh_node_note(const rh_node *node)
+{
+    if (!node->note || !node->error)
+        return node->note;
+    /* What was measured last stands in the error, there with all that did not hold. */
+    const char *colon = strstr(node->note, ": ");
+    const size_t size = colon ? (size_t)(colon - node->note) : strlen(node->note);
+    return strncmp(node->error, node->note, size) == 0 ? NULL : node->note;
+}
+
+char *rh_node_waiting_for(const rh_node *node)
+{
+    const char *whole = node->waiting_for ? node->waiting_for : "";
+    const char *last = node->note ? strstr(whole, node->note) : NULL;
+    char *what = last ? rh_strndup(whole, (size_t)(last - whole)) : rh_strdup(whole);
+    for (size_t size = strlen(what); last && size > 0 && strchr(": ", what[size - 1]);)
+        what[--size] = '\0';
+    return what;
+}
 
 /* Of the events that are neither begin nor end, those that are shown as a line of their own. */
 static bool is_point(const char *type)
@@ -85,6 +109,14 @@ bool rh_node_is_point(const rh_node *node) { return is_point(node->kind); }
 bool rh_node_is_open(const rh_node *node)
 {
     return node->status == RH_NODE_RUNNING || node->status == RH_NODE_WAITING;
+}
+
+bool rh_node_has_failed_child(const rh_node *node)
+{
+    for (const rh_node *child = node->first; child; child = child->next)
+        if (child->status == RH_NODE_FAILED || child->status == RH_NODE_DOUBT)
+            return true;
+    return false;
 }
 
 int rh_node_depth(const rh_node *node)
@@ -214,6 +246,32 @@ static rh_node_status status_of(const json_t *payload)
     return RH_NODE_FAILED;
 }
 
+/* "2 passed, 1 not applicable: Printing (no printer here)". */
+static char *items_note(const json_t *items)
+{
+    rh_buffer na = {0};
+    size_t passed = 0, i;
+    json_t *item;
+    json_array_foreach(items, i, item)
+    {
+        const char *verdict = rh_payload_text(item, "verdict");
+        if (!verdict || strcmp(verdict, "na") != 0) {
+            passed++;
+            continue;
+        }
+        char *name = rh_payload_shown(item, "item"), *reason = rh_payload_shown(item, "reason");
+        rh_buffer_addf(&na, "%s%s%s%s%s", na.size ? ", " : "", name ? name : "",
+                       reason ? " (" : "", reason ? reason : "", reason ? ")" : "");
+        free(name);
+        free(reason);
+    }
+    const size_t others = json_array_size(items) - passed;
+    char *text = others ? rh_format("%zu passed, %zu not applicable: %s", passed, others, na.data)
+                        : rh_format("%zu passed", passed);
+    rh_buffer_free(&na);
+    return text;
+}
+
 static void end_node(rh_model *model, rh_node *node, const rh_event *event, const json_t *payload)
 {
     node->status = status_of(payload);
@@ -228,6 +286,9 @@ static void end_node(rh_model *model, rh_node *node, const rh_event *event, cons
         set(&node->note, error);
     else
         set(&node->error, error);
+    const json_t *items = json_object_get(payload, "value");
+    if (rh_node_is(node, "checklist") && node->status == RH_NODE_OK && json_is_array(items))
+        set(&node->note, items_note(items));
     if (rh_node_is(node, "compensation"))
         json_object_del(model->armed, node->key);
 }
@@ -248,8 +309,8 @@ static void expect_people(const rh_model *model, rh_node *node, const json_t *pa
     rh_buffer command = {0};
     rh_buffer_addf(&command, "rollouthost %s %s ", approval ? "approve" : "confirm",
                    model->run ? model->run : "RUN");
-    rh_text_quote_shell(&command, node->name);
-    rh_buffer_adds(&command, approval ? "" : " --pass");
+    rh_buffer_add_word(&command, node->name);
+    rh_buffer_addf(&command, "%s%s", approval ? "" : " --pass", model->state_option);
     set(&node->command, rh_buffer_take(&command));
     free(role);
 }
@@ -417,8 +478,10 @@ static bool apply_run(rh_model *model, const rh_event *event, json_t *payload)
     else if (strcmp(event->type, "rollback.register") == 0)
         json_object_set_new(model->armed, event->key,
                             json_string(rh_payload_text(payload, "name")));
-    else if (strcmp(event->type, "rollback.drop") == 0)
+    else if (strcmp(event->type, "rollback.drop") == 0) {
         json_object_clear(model->armed);
+        json_array_extend(model->committed, json_object_get(payload, "dropped"));
+    }
     else if (strcmp(event->type, "doubt") == 0)
         json_object_set(model->doubts, event->key, payload);
     else if (strcmp(event->type, "decision") == 0)

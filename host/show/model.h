@@ -48,6 +48,7 @@ typedef struct rh_model {
     rh_node root; /* its children are what the playbook's top level did */
     char *run, *playbook, *title, *environment, *operator, * host;
     char *mode;
+    char *state_option; /* what commands to be typed carry: " --state DIR", or "" */
     json_t *inputs;
     /* Of the newest run.end or run.pause, if no process took it up since: */
     char *status; /* "succeeded", "paused", …; NULL: a process works on it, or crashed */
@@ -59,6 +60,7 @@ typedef struct rh_model {
     bool rolling_back, rolled_back;
     int turns;     /* processes that worked on it */
     json_t *armed; /* key → name of compensations that are registered and neither run nor dropped */
+    json_t *committed; /* names of what commit() made impossible to undo */
     json_t *doubts; /* effect key → { payload of the doubt } */
     bool keep;      /* nodes of effects too: for `show` */
     json_t *nodes;  /* key → address of the newest node with it */
@@ -80,15 +82,21 @@ typedef struct rh_change {
 
 typedef void (*rh_change_fn)(void *data, const rh_change *change, const rh_event *event);
 
-void rh_model_init(rh_model *model, bool keep);
+/* state_option: copied, see rh_model; NULL is "". keep: see rh_model. */
+void rh_model_init(rh_model *model, const char *state_option, bool keep);
 /* Applies an event and calls `fn` (may be NULL) with what it changed. */
 void rh_model_apply(rh_model *model, const rh_event *event, rh_change_fn fn, void *data);
 void rh_model_free(rh_model *model);
 
 rh_node *rh_model_find(const rh_model *model, const char *key); /* by its key, or NULL */
+/* The note, unless the error says the same. */
+const char *rh_node_note(const rh_node *node);
+/* What it waits for without its note, which is shown by itself; free() it. */
+char *rh_node_waiting_for(const rh_node *node);
 bool rh_node_is(const rh_node *node, const char *kind);
 bool rh_node_is_open(const rh_node *node);  /* running or waiting */
 bool rh_node_is_point(const rh_node *node); /* a note: neither begin nor end */
+bool rh_node_has_failed_child(const rh_node *node); /* or one in doubt: it tells why */
 int rh_node_depth(const rh_node *node);     /* 0: a child of the root */
 
 #endif

@@ -11,7 +11,7 @@
 typedef struct rh_plain {
     rh_view view;
     rh_buffer partial; /* output that has not ended in a line break yet, and whose it is */
-    char *partial_key;
+    char *speaker;
     int replayed;
 } rh_plain;
 
@@ -31,11 +31,28 @@ static void print_take(rh_view *view, int64_t time_us, const char *word, char *t
     free(text);
 }
 
+/* Stages in full, what is in them by its path from there: "north/deploy". */
+static const char *place(const rh_node *node)
+{
+    if (rh_node_is(node, "compensation"))
+        return node->name;
+    for (const rh_node *scope = node->parent; scope && !rh_node_is(node, "stage");
+         scope = scope->parent) {
+        if (!rh_node_is(scope, "stage") && !rh_node_is(scope, "compensation"))
+            continue;
+        const size_t size = strlen(scope->key);
+        if (strncmp(node->key, scope->key, size) == 0 && node->key[size] == '/')
+            return node->key + size + 1;
+        break;
+    }
+    return node->key;
+}
+
 static void flush_partial(rh_plain *plain, int64_t time_us)
 {
     if (plain->partial.size) {
         rh_buffer line = {0};
-        rh_buffer_addf(&line, "%s | ", plain->partial_key);
+        rh_buffer_addf(&line, "%s | ", plain->speaker);
         rh_text_clean(&line, plain->partial.data, plain->partial.size);
         print(&plain->view, time_us, "OUT", line.data);
         rh_buffer_free(&line);
@@ -49,10 +66,10 @@ static void print_output(rh_plain *plain, const rh_node *node, const json_t *pay
     const char *text = rh_payload_text(payload, "text");
     if (!text)
         return;
-    if (!plain->partial_key || strcmp(plain->partial_key, node->key) != 0) {
+    if (!plain->speaker || strcmp(plain->speaker, place(node)) != 0) {
         flush_partial(plain, time_us);
-        free(plain->partial_key);
-        plain->partial_key = rh_strdup(node->key);
+        free(plain->speaker);
+        plain->speaker = rh_strdup(place(node));
     }
     for (const char *end; (end = strchr(text, '\n')); text = end + 1) {
         rh_buffer_add(&plain->partial, text, (size_t)(end - text));
@@ -77,12 +94,15 @@ static void print_end(rh_view *view, const rh_node *node, int64_t time_us)
 {
     static const char *const words[] = {"BEGIN", "WAIT", "OK", "FAIL", "SKIP", "STOP", "DOUBT"};
     /* The stage of what failed has nothing to add. */
-    char *brief = node->error && node->first ? rh_text_first_line(node->error) : NULL;
-    const char *why = brief ? brief : node->error ? node->error : node->note;
+    const bool told = rh_node_has_failed_child(node);
+    const bool checked = node->status == RH_NODE_OK && node->checks > 0; /* has its own line */
+    const char *error = told ? NULL : node->error;
+    const char *note = told || checked ? NULL : rh_node_note(node);
+    const char *why = error ? error : note;
     rh_buffer text = {0};
     rh_buffer_adds(&text, node->kind);
     if (*node->key)
-        rh_buffer_addf(&text, " %s", node->key);
+        rh_buffer_addf(&text, " %s", place(node));
     if (node->status != RH_NODE_SKIPPED) {
         rh_buffer_adds(&text, " ");
         rh_text_duration(&text, node->ms);
@@ -91,13 +111,12 @@ static void print_end(rh_view *view, const rh_node *node, int64_t time_us)
         rh_buffer_adds(&text, ": ");
         add_flat(&text, why);
     }
-    if (node->error && node->line)
+    if (error && node->line)
         rh_buffer_addf(&text, " (%s)", node->line);
-    if (node->error && node->note)
-        rh_buffer_addf(&text, " [%s]", node->note);
+    if (error && note)
+        rh_buffer_addf(&text, " [%s]", note);
     print(view, time_us, words[node->status], text.data);
     rh_buffer_free(&text);
-    free(brief);
 }
 
 static void print_waiting(rh_view *view, const rh_node *node, int64_t time_us)
@@ -105,7 +124,9 @@ static void print_waiting(rh_view *view, const rh_node *node, int64_t time_us)
     if (!node->waiting_for)
         return;
     rh_buffer text = {0};
-    rh_buffer_addf(&text, "%s %s: %s", node->kind, node->key, node->waiting_for);
+    char *what = rh_node_waiting_for(node);
+    rh_buffer_addf(&text, "%s %s: %s", node->kind, place(node), what);
+    free(what);
     if (node->until_us) {
         rh_buffer_adds(&text, " until ");
         rh_text_time(&text, node->until_us);
@@ -129,9 +150,10 @@ static void print_run(rh_plain *plain, const rh_event *event, const json_t *payl
     const rh_model *model = &view->model;
     rh_buffer text = {0};
     if (strcmp(event->type, "run.start") == 0 || strcmp(event->type, "run.resume") == 0) {
-        rh_buffer_addf(&text, "%s %s %s ", model->run ? model->run : "",
+        rh_buffer_addf(&text, "%s %s %s", model->run ? model->run : "",
                        model->playbook ? model->playbook : "",
                        model->environment ? model->environment : "");
+        rh_buffer_adds(&text, json_object_size(model->inputs) ? " " : "");
         rh_summary_inputs(&text, model);
         if (model->operator)
             rh_buffer_addf(&text, " by %s", model->operator);
@@ -158,19 +180,19 @@ static void update(rh_plain *plain, const rh_change *change, const rh_event *eve
     if (strcmp(event->type, "output") == 0)
         print_output(plain, node, change->payload, event->time_us);
     else if (strcmp(event->type, "effect.begin") == 0 && node->doing)
-        print_take(view, event->time_us, "DO", rh_format("%s: %s", node->key, node->doing));
+        print_take(view, event->time_us, "DO", rh_format("%s: %s", place(node), node->doing));
     else if (strcmp(event->type, "waiting") == 0)
         print_waiting(view, node, event->time_us);
     else if (strcmp(event->type, "check") == 0 && node->note)
-        print_take(view, event->time_us, "CHECK", rh_format("%s: %s", node->key, node->note));
+        print_take(view, event->time_us, "CHECK", rh_format("%s: %s", place(node), node->note));
     else if (strcmp(event->type, "attempt.begin") == 0 && node->attempt > 1) {
         char *why = rh_payload_brief(change->payload);
         print_take(view, event->time_us, "TRY",
-                   rh_format("%s: attempt %d%s%s", node->key, node->attempt, why ? " after: " : "",
+                   rh_format("%s: attempt %d%s%s", place(node), node->attempt, why ? " after: " : "",
                              why ? why : ""));
         free(why);
     } else if (strstr(event->type, ".answer") && node->note)
-        print_take(view, event->time_us, "SAID", rh_format("%s: %s", node->key, node->note));
+        print_take(view, event->time_us, "SAID", rh_format("%s: %s", place(node), node->note));
 }
 
 static void change(rh_view *view, const rh_change *change, const rh_event *event)
@@ -198,7 +220,7 @@ static void change(rh_view *view, const rh_change *change, const rh_event *event
                    rh_format("rolling back%s%s", why ? ": " : "", why ? why : ""));
         free(why);
     } else if (!rh_payload_flag(change->payload, "skipped"))
-        print_take(view, event->time_us, "BEGIN", rh_format("%s %s", node->kind, node->key));
+        print_take(view, event->time_us, "BEGIN", rh_format("%s %s", node->kind, place(node)));
 }
 
 static void notice(rh_view *view, const char *text) { print(view, rh_wall_us(), "NOTE", text); }
@@ -210,7 +232,7 @@ static void close_plain(rh_view *view)
     rh_sink_close(view->sink);
     rh_model_free(&view->model);
     rh_buffer_free(&plain->partial);
-    free(plain->partial_key);
+    free(plain->speaker);
     free(plain);
 }
 

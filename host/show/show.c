@@ -55,7 +55,7 @@ static void on_event(void *data, const rh_event *event)
         rh_model_apply(&view->model, event, on_change, NULL);
 }
 
-void rh_show_open(rh_show_mode mode)
+void rh_show_open(rh_show_mode mode, const char *state_option)
 {
     switch (mode) {
     case RH_SHOW_TERMINAL:
@@ -78,7 +78,7 @@ void rh_show_open(rh_show_mode mode)
         break;
     }
     view->sink = rh_sink_open(STDOUT_FILENO);
-    rh_model_init(&view->model, false);
+    rh_model_init(&view->model, state_option, false);
     rh_event_subscribe(on_event, NULL);
 }
 

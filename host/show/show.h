@@ -20,7 +20,7 @@ bool rh_show_mode_parse(const char *name, rh_show_mode *mode);
 bool rh_show_format_parse(const char *name, rh_show_mode *mode);
 
 /* Subscribes to the event stream. One for the life of the process. */
-void rh_show_open(rh_show_mode mode);
+void rh_show_open(rh_show_mode mode, const char *state_option);
 /* One line of the host's own, outside the event stream: "Pausing after …". On a terminal it stays in the live
  * block, in a pipe it is a line, in JSON nothing. */
 void rh_show_notice(const char *text);

@@ -101,6 +101,18 @@ static void say_undone(const rh_model *model, line_fn fn, void *data)
     say(fn, data, "undone", &text);
 }
 
+/* What a rollback left as it is, since commit() had been passed. */
+static void say_kept(const rh_model *model, line_fn fn, void *data)
+{
+    if (json_array_size(model->committed) == 0 || !(model->rolling_back || model->rolled_back))
+        return;
+    char *names = rh_payload_list(model->committed);
+    char *text = rh_format("committed before, so not undone: %s", names);
+    fn(data, "kept", text);
+    free(text);
+    free(names);
+}
+
 static void say_open(const rh_node *node, line_fn fn, void *data)
 {
     for (const rh_node *child = node->first; child; child = child->next) {
@@ -123,7 +135,7 @@ static void say_open(const rh_node *node, line_fn fn, void *data)
 
 static void say_next(const rh_model *model, line_fn fn, void *data)
 {
-    const char *run = model->run ? model->run : "RUN";
+    char *run = rh_format("%s%s", model->run ? model->run : "RUN", model->state_option);
     rh_buffer text = {0};
     switch (model->ended && model->exit_code == 1 ? 0 : model->exit_code) {
     case 1:
@@ -132,8 +144,8 @@ static void say_next(const rh_model *model, line_fn fn, void *data)
     case 3:
         if (model->is_protected && model->playbook && model->environment) {
             rh_buffer_adds(&text, "mend the cause, then let runs in again: rollouthost unlock ");
-            rh_text_quote_shell(&text, model->playbook);
-            rh_buffer_addf(&text, " %s --reason WHY", model->environment);
+            rh_buffer_add_word(&text, model->playbook);
+            rh_buffer_addf(&text, " %s --reason WHY%s", model->environment, model->state_option);
         }
         break;
     case 4:
@@ -158,19 +170,24 @@ static void say_next(const rh_model *model, line_fn fn, void *data)
         break;
     }
     say(fn, data, "next", &text);
+    free(run);
 }
 
 /* Where a step failed, all of it stands there already; an error of no step is told here alone. */
 static void say_why(const char *error, bool whole, line_fn fn, void *data)
 {
     const char *label = "why";
+    if (!whole) {
+        char *first = rh_text_first_line(error);
+        fn(data, label, first);
+        free(first);
+        return;
+    }
     while (*error) {
         size_t size = strcspn(error, "\n");
         char *line = rh_strndup(error, size);
         fn(data, label, line);
         free(line);
-        if (!whole)
-            return;
         label = "";
         error += size + (error[size] == '\n');
     }
@@ -182,11 +199,12 @@ void rh_summary_each(const rh_model *model, line_fn fn, void *data)
     if (model->error) {
         say_why(model->error, culprit == NULL, fn, data);
     } else if (culprit && model->exit_code != 0) {
-        rh_buffer text = {0};
-        rh_buffer_addf(&text, "%s \"%s\": %s", culprit->kind, culprit->name, culprit->error);
-        say(fn, data, "why", &text);
+        char *text = rh_format("%s \"%s\": %s", culprit->kind, culprit->name, culprit->error);
+        say_why(text, false, fn, data);
+        free(text);
     }
     say_undone(model, fn, data);
+    say_kept(model, fn, data);
     const char *key;
     json_t *doubt;
     json_object_foreach(model->doubts, key, doubt)
@@ -203,7 +221,8 @@ void rh_summary_each(const rh_model *model, line_fn fn, void *data)
     if (culprit && model->run && model->exit_code != 0) {
         rh_buffer text = {0};
         rh_buffer_addf(&text, "rollouthost log %s ", model->run);
-        rh_text_quote_shell(&text, culprit->name);
+        rh_buffer_add_word(&text, culprit->name);
+        rh_buffer_adds(&text, model->state_option);
         say(fn, data, "log", &text);
     }
     say_next(model, fn, data);

@@ -245,21 +245,3 @@ void rh_text_clock(rh_buffer *out, int64_t us)
         strftime(text, sizeof text, "%H:%M", &day);
     rh_buffer_adds(out, text);
 }
-
-void rh_text_quote_shell(rh_buffer *out, const char *word)
-{
-    static const char harmless[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@%+=,";
-    if (*word && strspn(word, harmless) == strlen(word)) {
-        rh_buffer_adds(out, word);
-        return;
-    }
-    rh_buffer_adds(out, "'");
-    for (; *word; word++) {
-        if (*word == '\'')
-            rh_buffer_adds(out, "'\\''");
-        else
-            rh_buffer_add(out, word, 1);
-    }
-    rh_buffer_adds(out, "'");
-}

@@ -27,7 +27,5 @@ void rh_text_duration(rh_buffer *out, int64_t ms); /* "0.4s" "41.0s" "1m 12s" "2
 void rh_text_size(rh_buffer *out, double bytes);   /* "812 B" "1.4 MiB" */
 void rh_text_time(rh_buffer *out, int64_t us);     /* local "2026-11-20 22:03:04" */
 void rh_text_clock(rh_buffer *out, int64_t us);    /* "22:00", with the date if it is not today */
-void rh_text_quote_shell(rh_buffer *out,
-                         const char *word); /* as a shell would need it, to be typed again */
 
 #endif

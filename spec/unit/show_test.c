@@ -97,11 +97,11 @@ static void durations_sizes_and_words_read_well(void **state)
     rh_buffer_adds(&out, " ");
     rh_text_size(&out, 1.5 * 1024 * 1024);
     rh_buffer_adds(&out, " ");
-    rh_text_quote_shell(&out, "Go");
+    rh_buffer_add_word(&out, "Go");
     rh_buffer_adds(&out, " ");
-    rh_text_quote_shell(&out, "it's $HOME");
+    rh_buffer_add_word(&out, "it's $HOME");
     rh_buffer_adds(&out, " ");
-    rh_text_quote_shell(&out, "");
+    rh_buffer_add_word(&out, "");
     assert_string_equal(out.data, "812 B 1.5 MiB Go 'it'\\''s $HOME' ''");
     rh_buffer_free(&out);
 }
@@ -114,7 +114,7 @@ static int64_t now;
 static int open_model(void **state)
 {
     (void)state;
-    rh_model_init(&model, false);
+    rh_model_init(&model, NULL, false);
     now = 1000000;
     return 0;
 }
@@ -290,7 +290,7 @@ static void lines_fit_the_width(void **state)
             assert_true(rh_text_width(line) < columns);
         rh_buffer_free(&out);
         rh_model_free(&model);
-        rh_model_init(&model, false);
+        rh_model_init(&model, NULL, false);
     }
 }
 
