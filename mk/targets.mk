@@ -40,6 +40,12 @@ test:
 specs:
 	@ROLLOUTHOST_BUILD=$(BUILD) spec/run --jobs $(JOBS) --timeout $(TIMEOUT) $(SPECS)
 
+# Kills at every commit of TERP's rollout, where `test` kills at some of them.
+matrix: all
+	@vendor/install build run test
+	@RH_MATRIX_EVERY=1 $(MAKE) --no-print-directory TIMEOUT=3600 \
+	    SPECS='$(wildcard spec/faults/terp_*_spec.lua) spec/faults/every_verb_spec.lua' specs
+
 # --- the same under watch ---------------------------------------------------------------------------
 
 ASAN      = BUILD=build-asan OPT="-O1 -fno-omit-frame-pointer" \
@@ -143,4 +149,4 @@ install: all
 	install $(BUILD)/rollouthost $(BUILD)/rollouthost-guardian $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(MODULE_SO) $(LIB_LUA) $(DESTDIR)$(PREFIX)/lib/rollouthost/modules
 
-.PHONY: units test specs asan valgrind cover fuzz fuzzers lint format demo bench benches install
+.PHONY: units test specs matrix asan valgrind cover fuzz fuzzers lint format demo bench benches install

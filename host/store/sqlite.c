@@ -27,11 +27,19 @@ struct sqlite {
     bool immutable; /* nobody writes it, as far as could be seen when it was opened */
 };
 
-/* What is to be said to somebody whose disk is full: whether there is something to go on from. */
-static const char *advice(const struct sqlite *s)
+/* What is to be said to somebody whose disk is full, or broken: whether there is something to go on from. */
+static bool disk_failed(const struct sqlite *s, rh_error *error, const char *what,
+                        const char *reason, const char *cure)
 {
-    return s->begun ? "What was recorded before is safe: make room, then resume the run"
-                    : "Nothing was begun: make room, then start it again";
+    return s->begun
+               ? rh_fail(
+                     error, "journal",
+                     "cannot %s the journal %s: %s. What was recorded before is safe: %s, then resume "
+                     "the run",
+                     what, s->path, reason, cure)
+               : rh_fail(error, "journal",
+                         "cannot %s the journal %s: %s. Nothing was begun: %s, then start it again",
+                         what, s->path, reason, cure);
 }
 
 static bool failed(struct sqlite *s, rh_error *error, const char *what)
@@ -40,14 +48,14 @@ static bool failed(struct sqlite *s, rh_error *error, const char *what)
     int os = s->db ? sqlite3_system_errno(s->db) : 0;
     const char *reason = s->db ? sqlite3_errmsg(s->db) : "out of memory";
     if (code == SQLITE_FULL || (code == SQLITE_IOERR && os == ENOSPC))
-        return rh_fail(error, "journal", "cannot %s the journal %s: the disk is full. %s", what,
-                       s->path, advice(s));
+        return disk_failed(s, error, what, "the disk is full", "make room");
+    if (code == SQLITE_IOERR)
+        return disk_failed(s, error, what, os ? strerror(os) : reason, "mend the disk");
     if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
         return rh_fail(error, "journal", "the journal %s is damaged (%s): nothing was changed",
                        s->path, reason);
-    return rh_fail(error, "journal", "cannot %s the journal %s: %s%s%s. %s", what, s->path, reason,
-                   os ? ": " : "", os ? strerror(os) : "",
-                   code == SQLITE_IOERR ? advice(s) : "Nothing was changed");
+    return rh_fail(error, "journal", "cannot %s the journal %s: %s%s%s. Nothing was changed", what,
+                   s->path, reason, os ? ": " : "", os ? strerror(os) : "");
 }
 
 static bool run_sql(struct sqlite *s, const char *sql, rh_error *error)
@@ -178,6 +186,15 @@ static int open_reading(struct sqlite *s)
     return status;
 }
 
+/* What a host that died has left in the write-ahead log goes into the file itself, and the log begins anew: should
+ * a page of the old one not be on disk after all, nothing that comes after it is lost with it. */
+static bool settle(struct sqlite *s, rh_error *error)
+{
+    int status = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    return status == SQLITE_OK || status == SQLITE_BUSY /* somebody looks at it for long */
+           || failed(s, error, "settle");
+}
+
 static bool open_database(struct sqlite *s, const char *run, rh_store_mode mode, rh_error *error)
 {
     if (mode == RH_STORE_CREATE) {
@@ -199,7 +216,8 @@ static bool open_database(struct sqlite *s, const char *run, rh_store_mode mode,
     if (mode == RH_STORE_CREATE)
         return create(s, run, error);
     s->begun = true;
-    return recognise(s, error) && (mode == RH_STORE_READ || prepare_writing(s, error));
+    return recognise(s, error) &&
+           (mode == RH_STORE_READ || (prepare_writing(s, error) && settle(s, error)));
 }
 
 static void sqlite_close(rh_store *store)
@@ -225,25 +243,34 @@ static bool insert_row(struct sqlite *s, const rh_store_row *row)
     return sqlite3_step(insert) == SQLITE_DONE && sqlite3_reset(insert) == SQLITE_OK;
 }
 
+/* After a sync that failed, the kernel holds pages that it takes for written and the disk does not have: a
+ * second sync would be believed. Closing would make one. */
+static bool give_up(struct sqlite *s, rh_error *error)
+{
+    failed(s, error, "write");
+    sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    return false;
+}
+
 static bool sqlite_append(rh_store *store, bool (*next)(void *data, rh_store_row *row), void *data,
                           rh_error *error)
 {
     struct sqlite *s = (struct sqlite *)store;
-    if (!run_sql(s, "BEGIN IMMEDIATE", error))
-        return false;
+    if (sqlite3_exec(s->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
+        return give_up(s, error);
     if (!s->insert && sqlite3_prepare_v3(s->db, "INSERT INTO event VALUES(?,?,?,?,?,?,?)", -1,
                                          SQLITE_PREPARE_PERSISTENT, &s->insert, NULL) != SQLITE_OK)
-        return failed(s, error, "write");
+        return give_up(s, error);
     rh_store_row row;
     while (next(data, &row))
         if (!insert_row(s, &row))
-            return failed(s, error, "write");
+            return give_up(s, error);
     if (sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
-        return failed(s, error, "write");
+        return give_up(s, error);
     s->begun = true;
     if (s->wal_pages >= CHECKPOINT_PAGES &&
         sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) != SQLITE_OK)
-        return failed(s, error, "checkpoint");
+        return give_up(s, error);
     return true;
 }
 

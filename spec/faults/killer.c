@@ -3,6 +3,7 @@
  *   RH_KILL=MODE:N   at the N-th commit of this process that was not killed in this way yet:
  *                    before  nothing of it is written            within  a frame's head is written, its page is not
  *                    after   it is on disk                       never   only take notes
+ *                    fail    its sync fails with EIO; a later sync of that file is noted as "again"
  *                    resume  after a first commit that says nothing but "run.resume"
  *   RH_KILL_LOG=FILE what was killed, and how: a line each, MODE, TAB, the types and keys of the commit's events; "done"
  *                    where it was survived. Read at the start, so that a commit that a resumed run repeats (the intent
@@ -11,6 +12,7 @@
  *
  * The host's children do not inherit it: these variables and LD_PRELOAD are taken out of the environment. */
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sqlite3.h>
@@ -32,6 +34,7 @@ static struct {
     long counted;         /* commits that could have been killed and were not yet to be */
     int first;            /* nothing but "run.resume" was committed */
     int writes;           /* of frames since the last commit */
+    int failed;           /* a sync did */
     char events[LONGEST]; /* of the commit under way, without "run.resume" */
 } killer = {.log = -1, .first = 1};
 
@@ -81,18 +84,24 @@ static int is_repeated_intent(void)
            !strchr(killer.events, ';');
 }
 
-static void die_if(const char *mode)
+/* Whether the commit under way is the one; `mode` says how far it is. */
+static int is_due(const char *mode)
 {
     const char *wanted = killer.events[0] ? mode : strcmp(mode, "after") == 0 ? "resume" : "";
     if (strcmp(killer.mode, wanted) != 0)
-        return;
+        return 0;
     if (killer.events[0] &&
         ((is_repeated_intent() && !killer.intent) || was_killed("after") ||
          (strcmp(mode, "after") != 0 && (was_killed("before") || was_killed("within")))))
+        return 0;
+    return ++killer.counted == killer.at;
+}
+
+static void die_if(const char *mode)
+{
+    if (!is_due(mode))
         return;
-    if (++killer.counted < killer.at)
-        return;
-    note(wanted);
+    note(killer.events[0] ? mode : "resume");
     kill(getpid(), SIGKILL);
 }
 
@@ -151,6 +160,14 @@ int fdatasync(int fd)
     static int (*next)(int);
     if (!next)
         *(void **)&next = dlsym(RTLD_NEXT, "fdatasync");
+    if (killer.failed && is_wal(fd))
+        note("again");
+    if (killer.writes > 0 && is_wal(fd) && is_due("fail")) {
+        note("fail");
+        killer.failed = 1;
+        errno = EIO;
+        return -1;
+    }
     int status = next(fd);
     if (killer.writes > 0 && is_wal(fd)) {
         die_if("after");
