@@ -193,6 +193,12 @@ local function journaled(def, args, class, scope, line)
     local ctx = context(scope, key, def)
     ctx.id = begun and begun.id or ctx.id
     local cancelled = ended and ended.status == "cancelled"
+    if ended and ended.secret then
+        scope.renewed = true
+    elseif ended and scope.renewed and not def.command and (class == "read" or class == "idempotent") then
+        -- It may have used a secret that this process had to get anew (a session): done again, all of it is of one piece.
+        ended, ctx.again = nil, true
+    end
     if ended and not cancelled then
         if ended.status == "failed" then
             error(engine.revive_error(ended.error), 0)
