@@ -17,10 +17,16 @@ enum {
 };
 
 struct pattern {
-    struct pattern *next; /* of the same hash, the longest first */
-    const char *shown;    /* "‹secret NAME›" */
+    const char *shown; /* "‹secret NAME›" */
     size_t size;
+    bool wrapped; /* base64 and hex: tools break their lines anywhere */
     char bytes[];
+};
+
+struct head {
+    struct head *next; /* of the same hash, the longest pattern first */
+    struct pattern *pattern;
+    bool owner;
 };
 
 struct secret {
@@ -30,7 +36,7 @@ struct secret {
 
 struct rh_mask {
     uint64_t filter[(1 << FILTER_BITS) / 64];
-    struct pattern *heads[HEADS];
+    struct head *heads[HEADS];
     struct secret *secrets;
     size_t count;
 };
@@ -78,10 +84,11 @@ void rh_mask_free(rh_mask *mask)
     if (!mask)
         return;
     for (size_t i = 0; i < HEADS; i++)
-        for (struct pattern *pattern = mask->heads[i], *next; pattern; pattern = next) {
-            next = pattern->next;
-            explicit_bzero(pattern->bytes, pattern->size);
-            free(pattern);
+        for (struct head *head = mask->heads[i], *next; head; head = next) {
+            next = head->next;
+            if (head->owner)
+                wipe((char *)head->pattern, sizeof *head->pattern + head->pattern->size);
+            free(head);
         }
     for (size_t i = 0; i < mask->count; i++) {
         struct secret *secret = &mask->secrets[i];
@@ -97,27 +104,69 @@ void rh_mask_free(rh_mask *mask)
 struct adding {
     rh_mask *mask;
     const char *shown;
+    bool wrapped;
 };
+
+/* A place to look at the pattern: where a text's next bytes are these. */
+static void add_head(rh_mask *mask, const char *bytes, struct pattern *pattern, bool owner)
+{
+    uint32_t h = hash(bytes);
+    struct head **at = &mask->heads[h % HEADS];
+    while (*at && (*at)->pattern->size > pattern->size)
+        at = &(*at)->next;
+    struct head *head = rh_alloc(sizeof *head);
+    *head = (struct head){*at, pattern, owner};
+    *at = head;
+    mask->filter[h / 64] |= UINT64_C(1) << (h % 64);
+}
+
+static const char *const line_ends[] = {"\n", "\r\n", "\\n", "\\r\\n"};
+
+/* The line may end within the first bytes, which are what it is found by. */
+static void add_wrapped_heads(rh_mask *mask, struct pattern *pattern)
+{
+    for (size_t e = 0; e < sizeof line_ends / sizeof *line_ends; e++)
+        for (size_t before = 1; before < PREFIX; before++) {
+            char bytes[PREFIX];
+            for (size_t i = 0, end = 0; i < PREFIX; i++) {
+                bool in_end = i >= before && line_ends[e][end];
+                bytes[i] = in_end ? line_ends[e][end] : pattern->bytes[i - end];
+                end += in_end;
+            }
+            add_head(mask, bytes, pattern, false);
+        }
+}
 
 static void add_pattern(void *data, const char *bytes, size_t size)
 {
     const struct adding *adding = data;
     if (size < SHORTEST)
         return;
-    uint32_t h = hash(bytes);
-    struct pattern **at = &adding->mask->heads[h % HEADS];
-    while (*at && (*at)->size > size)
-        at = &(*at)->next;
-    for (struct pattern *same = *at; same && same->size == size; same = same->next)
-        if (memcmp(same->bytes, bytes, size) == 0)
+    for (const struct head *same = adding->mask->heads[hash(bytes) % HEADS]; same;
+         same = same->next)
+        if (same->owner && same->pattern->size == size &&
+            memcmp(same->pattern->bytes, bytes, size) == 0) {
+            if (adding->wrapped && !same->pattern->wrapped) {
+                same->pattern->wrapped = true;
+                add_wrapped_heads(adding->mask, same->pattern);
+            }
             return;
+        }
     struct pattern *pattern = rh_alloc(sizeof *pattern + size);
     pattern->shown = adding->shown;
     pattern->size = size;
+    pattern->wrapped = adding->wrapped;
     memcpy(pattern->bytes, bytes, size);
-    pattern->next = *at;
-    *at = pattern;
-    adding->mask->filter[h / 64] |= UINT64_C(1) << (h % 64);
+    add_head(adding->mask, bytes, pattern, true);
+    if (pattern->wrapped)
+        add_wrapped_heads(adding->mask, pattern);
+}
+
+static void add_binary_forms(struct adding *adding, const char *value, size_t size)
+{
+    adding->wrapped = true;
+    rh_mask_binary_forms(value, size, add_pattern, adding);
+    adding->wrapped = false;
 }
 
 static void trim(const char **text, size_t *size)
@@ -170,15 +219,15 @@ bool rh_mask_add(rh_mask *mask, const char *name, const char *value, size_t size
     const struct secret *secret = new_secret(mask, name, NULL, value, size);
     if (!secret)
         return true;
-    struct adding adding = {mask, secret->shown};
+    struct adding adding = {mask, secret->shown, false};
     rh_mask_text_forms(value, size, add_pattern, &adding);
-    rh_mask_binary_forms(value, size, add_pattern, &adding);
+    add_binary_forms(&adding, value, size);
     const char *core = value;
     size_t length = size;
     trim(&core, &length);
     if (length < size && length >= SHORTEST) { /* a file's value with its newline */
         rh_mask_text_forms(core, length, add_pattern, &adding);
-        rh_mask_binary_forms(core, length, add_pattern, &adding);
+        add_binary_forms(&adding, core, length);
     }
     if (memchr(value, '\n', size))
         add_lines(&adding, value, size);
@@ -193,11 +242,11 @@ bool rh_mask_add_basic(rh_mask *mask, const char *name, const char *user, const 
     const struct secret *secret = new_secret(mask, name, user, value, size);
     if (!secret)
         return true;
-    struct adding adding = {mask, secret->shown};
+    struct adding adding = {mask, secret->shown, false};
     rh_buffer pair = {0};
     rh_buffer_addf(&pair, "%s:", user);
     rh_buffer_add(&pair, value, size);
-    rh_mask_binary_forms(pair.data, pair.size, add_pattern, &adding);
+    add_binary_forms(&adding, pair.data, pair.size);
     rh_buffer_free(&pair);
     return true;
 }
@@ -215,28 +264,67 @@ unsigned rh_mask_generation(const rh_mask *mask) { return (unsigned)mask->count;
 
 /* ── the text ─────────────────────────────────────────────────────────────────────────────────── */
 
-/* The longest pattern at `text`; *open: a longer one may begin here and the text ends within it. */
-static const struct pattern *match(const rh_mask *mask, const char *text, size_t size, bool *open)
+/* The bytes that the end of a line takes here; 0: none. *open: the text ends within it. */
+static size_t line_end(const char *text, size_t size, bool *open)
 {
-    *open = false;
-    for (const struct pattern *p = mask->heads[hash(text) % HEADS]; p; p = p->next) {
-        if (memcmp(p->bytes, text, size < p->size ? size : p->size) != 0)
+    for (size_t e = 0; e < sizeof line_ends / sizeof *line_ends; e++) {
+        size_t length = strlen(line_ends[e]);
+        if (memcmp(line_ends[e], text, size < length ? size : length) != 0)
             continue;
-        if (p->size <= size)
-            return p;
+        if (length <= size)
+            return length;
         *open = true;
     }
+    return 0;
+}
+
+/* The bytes that the pattern takes at the beginning of the text; 0: none, or, with *open, not all of it is there. */
+static size_t fits(const struct pattern *pattern, const char *text, size_t size, bool *open)
+{
+    size_t at = 0, done = 0;
+    if (!pattern->wrapped) {
+        if (memcmp(pattern->bytes, text, size < pattern->size ? size : pattern->size) != 0)
+            return 0;
+        *open |= size < pattern->size;
+        return size < pattern->size ? 0 : pattern->size;
+    }
+    for (bool broken = true; done < pattern->size; at++, done++, broken = false) {
+        if (at < size && text[at] == pattern->bytes[done])
+            continue;
+        bool within = false;
+        size_t end = broken ? 0 : line_end(text + at, size - at, &within);
+        at += end;
+        if (at == size || within) {
+            *open = true;
+            return 0;
+        }
+        if (!end || text[at] != pattern->bytes[done])
+            return 0;
+    }
+    return at;
+}
+
+/* The longest pattern at `text`, and the bytes that it takes there; *open: a longer one may begin here and the text
+ * ends within it. */
+static const struct pattern *match(const rh_mask *mask, const char *text, size_t size, bool *open,
+                                   size_t *length)
+{
+    *open = false;
+    for (const struct head *head = mask->heads[hash(text) % HEADS]; head; head = head->next)
+        if ((*length = fits(head->pattern, text, size, open)) > 0)
+            return head->pattern;
     return NULL;
 }
 
 /* Does a pattern begin with these few bytes (fewer than the filter needs)? */
 static bool begins(const rh_mask *mask, const char *text, size_t size)
 {
-    for (size_t i = 0; i < HEADS; i++)
-        for (const struct pattern *p = mask->heads[i]; p; p = p->next)
-            if (memcmp(p->bytes, text, size) == 0)
-                return true;
-    return false;
+    bool open = false;
+    for (size_t i = 0; i < HEADS && !open; i++)
+        for (const struct head *head = mask->heads[i]; head && !open; head = head->next)
+            if (head->owner)
+                fits(head->pattern, text, size, &open);
+    return open;
 }
 
 /* Masks what is certain; returns how many bytes that was. A byte within a secret is dropped, and looked at
@@ -252,15 +340,16 @@ static size_t scan(rh_mask_stream *stream, const char *text, size_t size, bool l
             uint32_t h = hash(text + at);
             if (may_begin(mask, h)) {
                 bool open;
-                const struct pattern *found = match(mask, text + at, left, &open);
+                size_t length;
+                const struct pattern *found = match(mask, text + at, left, &open, &length);
                 if (open && !last)
                     break;
-                if (found && found->size > stream->covered) {
+                if (found && length > stream->covered) {
                     rh_buffer_add(out, text + plain, at - plain);
                     plain = at;
                     if (stream->covered == 0 || found->shown != stream->shown)
                         rh_buffer_adds(out, found->shown);
-                    stream->covered = found->size;
+                    stream->covered = length;
                     stream->shown = found->shown;
                     *replaced = true;
                 }

@@ -1,7 +1,7 @@
 /* Masking at one place: a streaming matcher that replaces secrets by ‹secret NAME› in everything that
  * leaves the process; the guardian uses the same code. Each secret is searched for raw, each line of a
- * multi-line one, base64 (three offsets, both alphabets), percent-encoded (both cases), JSON-escaped,
- * shell- and SQL-quoted, hex (both cases), also across chunk borders. No Lua, no libuv in here. */
+ * multi-line one, base64 (three offsets, both alphabets) and hex (both cases) also where lines break them,
+ * percent-encoded (both cases), JSON-escaped, shell- and SQL-quoted, across chunk borders. No Lua, no libuv in here. */
 #ifndef RH_CORE_MASK_H
 #define RH_CORE_MASK_H
 

@@ -272,10 +272,6 @@ static void base64_forms(const char *value, size_t size, rh_mask_form form, void
         }
     }
     rh_buffer_free(&within);
-    base64(value, size, 0, true, alphabets[0], out);
-    for (size_t width = 64; width <= 76; width += 12)
-        for (size_t at = 0; out->size > width && at < out->size; at += width)
-            form(data, out->data + at, out->size - at < width ? out->size - at : width);
 }
 
 void rh_mask_binary_forms(const char *value, size_t size, rh_mask_form form, void *data)

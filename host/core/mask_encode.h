@@ -9,8 +9,8 @@ typedef void (*rh_mask_form)(void *data, const char *bytes, size_t size);
 /* Raw, JSON, percent, shell, SQL, CSV, HTML and C escapes, in every dialect that is in use. The same form may
  * be given more than once. */
 void rh_mask_text_forms(const char *value, size_t size, rh_mask_form form, void *data);
-/* Hex, and base64 in both alphabets: what is certain at each of three offsets in a longer text, and the
- * lines that base64(1) and openssl break it into. */
+/* Hex, and base64 in both alphabets: what is certain at each of three offsets in a longer text. Tools break
+ * these into lines. */
 void rh_mask_binary_forms(const char *value, size_t size, rh_mask_form form, void *data);
 
 #endif

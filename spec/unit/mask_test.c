@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -130,22 +131,42 @@ static void test_base64_at_every_offset(void **state)
     rh_mask_free(mask);
 }
 
-static void test_wrapped_base64(void **state)
+/* Base64 and hex of a text with the secret in it, in lines of every width, with every end of line, at every split. */
+static void test_wrapped(void **state)
 {
     (void)state;
-    char secret[200], encoded[400];
-    for (size_t i = 0; i < sizeof secret - 1; i++)
-        secret[i] = (char)(33 + i * 7 % 90);
-    secret[sizeof secret - 1] = '\0';
-    rh_mask *mask = one("KEY", secret);
-    base64(secret, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", encoded);
-    rh_buffer wrapped = {0}, out = {0};
-    for (size_t i = 0; i < strlen(encoded); i += 76)
-        rh_buffer_addf(&wrapped, "%.76s\n", encoded + i);
-    assert_true(rh_mask_text(mask, wrapped.data, wrapped.size, &out));
-    assert_string_equal(out.data, "‹secret KEY›\n‹secret KEY›\n‹secret KEY›\n‹secret KEY›==\n");
-    rh_buffer_free(&wrapped);
-    rh_buffer_free(&out);
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static const char *const ends[] = {"\n", "\r\n", "\\n", "\\r\\n"};
+    rh_mask *mask = one("DB", "correct horse?>~");
+    rh_mask_stream *stream = rh_mask_stream_new(mask);
+    for (size_t before = 0; before < 3; before++)
+        for (size_t width = 2; width < 30; width++)
+            for (size_t e = 0; e < sizeof ends / sizeof *ends; e++) {
+                char plain[64], encoded[128];
+                snprintf(plain, sizeof plain, "%.*scorrect horse?>~", (int)before, "xyz");
+                base64(plain, digits, encoded);
+                rh_buffer wrapped = {0}, out = {0}, split = {0};
+                for (size_t i = 0; i < strlen(encoded); i += width)
+                    rh_buffer_addf(&wrapped, "%s%.*s", i ? ends[e] : "", (int)width, encoded + i);
+                assert_true(rh_mask_text(mask, wrapped.data, wrapped.size, &out));
+                const char *shown = strstr(out.data, SHOWN);
+                assert_non_null(shown);
+                const char *rest = shown + strlen(SHOWN); /* padding, ends of lines */
+                assert_int_equal(strspn(rest, "=\\nr\r\n"), strlen(rest));
+                for (size_t i = 0; i < wrapped.size; i++)
+                    rh_mask_stream_feed(stream, wrapped.data + i, 1, &split);
+                rh_mask_stream_end(stream, &split);
+                assert_string_equal(split.data, out.data);
+                rh_buffer_free(&wrapped);
+                rh_buffer_free(&out);
+                rh_buffer_free(&split);
+            }
+    rh_mask_stream_free(stream);
+    expect_split(mask, "636f727265637420686f7273653f\n3e7e", SHOWN);
+    expect_split(mask, "6\n36f7\n27265637420686f7273653f3e7e.", SHOWN ".");
+    expect_split(mask, "636f727265637420\n\n686f7273653f3e7e",
+                 "636f727265637420\n\n686f7273653f3e7e");
+    expect_split(mask, "636f727265637420\\", "636f727265637420\\");
     rh_mask_free(mask);
 }
 
@@ -276,7 +297,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_encodings),
         cmocka_unit_test(test_base64_at_every_offset),
-        cmocka_unit_test(test_wrapped_base64),
+        cmocka_unit_test(test_wrapped),
         cmocka_unit_test(test_multi_line),
         cmocka_unit_test(test_value_with_its_newline),
         cmocka_unit_test(test_overlap_and_prefix),
