@@ -13,3 +13,4 @@ files["playbooks/**/*.lua"] = { read_globals = { "on", unpack(words) } }
 files["spec/faults/every_verb.lua"] = { read_globals = { "on", unpack(words) } }
 files["modules/lib/*.lua"] = { read_globals = { "on", unpack(words) } }
 files["spec/**/*.lua"] = { std = "+busted" }
+files["spec/faults/leaky/*.lua"] = { read_globals = words }

@@ -1,8 +1,10 @@
 -- Secrets stand nowhere: not in the state folder, not on a terminal, not in any output, not in any process's arguments,
 -- while the run goes on, after it was killed, and afterwards.
 local uv = require "luv"
+local play = require "spec.host.play"
 local leaks = require "spec.world.leaks"
 local t = require "spec.helper"
+local terp = require "spec.world.terp"
 
 local function random(bytes)
     return (uv.random(bytes):gsub(".", function(c) return ("%02x"):format(c:byte()) end))
@@ -64,8 +66,9 @@ local function world(secrets)
     end
     t.write(here .. "/staging.env", table.concat(variables, "\n") .. "\nDATABASE_URL=" .. database:url(), "600")
     t.write(here .. "/log of a tool", ("token: %s\n%s\0%s"):format(secrets.TOKEN, secrets.KEY, secrets.SPECIAL))
-    t.write(here .. "/leaky.py", t.read "spec/faults/leaky.py")
-    t.write(here .. "/leaky.lua", t.read "spec/faults/leaky.lua")
+    t.write(here .. "/roles", "lead: " .. play.me() .. "\n")
+    t.write(here .. "/leaky.py", t.read "spec/faults/leaky/leaky.py")
+    t.write(here .. "/leaky.lua", t.read "spec/faults/leaky/leaky.lua")
     t.write(here .. "/backups/.here", "")
     return here, url
 end
@@ -75,8 +78,30 @@ local function some_secrets()
         TOKEN = "tok-" .. random(16), SPECIAL = "Zä/p+q&r\"s\\u%v w=?#$`'<>!:@~^{|}" .. random(8), CREDENTIAL = random(20),
         COMMANDED = "cmd_" .. random(12), INHERITED = "inherited" .. random(8), LOGIN = "login." .. random(16),
         HEAD = "head-" .. random(16), PASSWORD = "p@ss:/?#[]!$&'()*+,;=%\"\\<>^`{|}~" .. random(6),
-        KEY = ("-----BEGIN PRIVATE KEY-----\n%s\n%s\n%s\n-----END PRIVATE KEY-----"):format(base64_line(), base64_line(), base64_line()),
+        KEY = ("-----BEGIN PRIVATE KEY-----\n%s\n%s\n%s\n-----END PRIVATE KEY-----"):format(base64_line(), base64_line(),
+            base64_line()),
     }
+end
+
+-- What the watcher found; what a host was given in its environment stands there, for root's eyes.
+local function gather(watcher, found)
+    local leaked, rounds, seen = leaks.watched(watcher)
+    for _, one in ipairs(leaked) do
+        if not one:find "^INHERITED as .* the environment of rollouthost$" then
+            found[#found + 1] = one
+        end
+    end
+    assert(rounds > 10, "only looked " .. rounds .. " times")
+    return seen
+end
+
+-- Root without its capabilities is a user like others.
+local function read_as_user(path)
+    local command = { "cat", path }
+    if uv.getuid() == 0 then
+        command = { "setpriv", "--bounding-set=-all", "--inh-caps=-all", "cat", path }
+    end
+    return t.run(command)
 end
 
 describe("secrets", function()
@@ -98,33 +123,63 @@ describe("secrets", function()
         end
 
         local started = { "leaky.lua", "--output", "json", "--env-file", "staging.env", "--set", "url=" .. url,
-            "--set", "here=" .. here }
+            "--set", "here=" .. here, "--roles", "roles" }
         search(t.run(command("plan", "leaky.lua", table.unpack(started, 4))), "the plan")
         search(t.run(command("plan", "leaky.lua", "--format", "json", table.unpack(started, 4))), "the plan in JSON")
         local watcher = leaks.watch(state, needles)
         local run = t.start(command(table.unpack(started)))
+        run:wait_for('"type":"approve.begin"', 120)
+        local id = run.out:match '"id":"(leaky%-[^"]+)"'
+        assert.equal(0, search(t.run(command("approve", id, "--comment", "fine")), "the approval").code)
         run:wait_for('"type":"effect.begin"[^\n]-"key":"Later/is in doubt', 120)
         run:kill "sigkill"
         search(run:wait(), "the lines of JSON")
         local resumed = search(t.run(command("resume", "--output", "plain", "--env-file", "staging.env")), "the plain lines")
         assert.equal(7, resumed.code, resumed.out .. resumed.err)
-        search(t.run(command("decide", "--retry")), "the decision")
+        search(t.run(command("decide", id, "--retry")), "the decision")
         local terminal = command("script", "-qec", ("%s resume --env-file staging.env"):format(t.binary), here .. "/terminal")
         table.remove(terminal, 1)
         local last = search(t.run(terminal), "the terminal")
         assert.equal(3, last.code, last.out)
         for _, words in ipairs { { "show" }, { "show", "--output", "json" }, { "show", "--output", "plain" }, { "log" },
-            { "runs" }, { "show", "--verify" }, { "log", "commands print them" }, { "doctor" } } do
+            { "runs" }, { "show", "--verify" }, { "log", id, "commands print them" }, { "doctor" } } do
             local shown = search(t.run(command(table.unpack(words))), table.concat(words, " "))
             assert.equal(0, shown.code, shown.err)
         end
-        local leaked, rounds, seen = leaks.watched(watcher)
-        table.move(leaked, 1, #leaked, #found + 1, found)
+        local seen = gather(watcher, found)
         leaks.search_tree(here, needles, function(path) return own(path:sub(#here + 2)) end, found)
         assert(#found == 0, table.concat(found, "\n"))
-        assert(rounds > 10, "only looked " .. rounds .. " times")
         for _, program in ipairs { "rollouthost", "rollouthost-guardian" } do
             assert(seen[program .. " without cores"], program .. " was not seen without cores")
         end
+    end)
+
+    it("of TERP stand nowhere, whether its rollout succeeds or is taken back", function()
+        terp.up("smoke")
+        local found = {}
+        for _, environment in ipairs { "staging", "production" } do
+            local secrets = terp.secrets(environment)
+            local needles = leaks.needles(secrets)
+            local watcher = leaks.watch(terp.state(), needles)
+            local rollout = terp.rollout(environment)
+            assert.equal(environment == "staging" and 0 or 3, rollout.code, rollout.out)
+            leaks.search(rollout.out .. rollout.err, needles, "the output of " .. environment, found)
+            gather(watcher, found)
+        end
+        assert(#found == 0, table.concat(found, "\n"))
+    end)
+
+    it("are out of reach of other processes of the same user", function()
+        local path, folder = t.playbook('playbook "quiet" { environments = { "staging" } } step("a", function() '
+            .. 'require("rollout.sh").run "true" end) wait "1m"', "quiet")
+        local run = t.start_host { path, "--output", "json", state = folder .. "/state" }
+        run:wait_for '"wait.begin"'
+        local id = run.out:match '"id":"(quiet%-[^"]+)"'
+        local guardian = t.read(("%s/state/runs/%s/spool/ledger"):format(folder, id)):match "guardian (%d+)"
+        assert.equal(0, read_as_user("/proc/self/environ").code)
+        assert.equal(1, read_as_user(("/proc/%d/environ"):format(run.pid)).code)
+        assert.equal(1, read_as_user(("/proc/%s/environ"):format(guardian)).code)
+        run:kill "sigint"
+        run:wait()
     end)
 end)

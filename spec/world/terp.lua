@@ -89,11 +89,25 @@ function terp.version()
     return json.decode(terp.run { "curl", "-s", terp.variables("production").API_URL .. "/version" }).version
 end
 
+-- { NAME = value } of an environment's variables that are secret.
+function terp.secrets(environment)
+    local env = terp.variables(environment)
+    local secrets = { PASSWORD = env.DATABASE_URL:match ":([^:@]+)@" }
+    for _, name in ipairs { "ADMIN_TOKEN", "SMOKE_PASSWORD", "STAGING_SMOKE_PASSWORD", "RAILWAY_TOKEN", "CI_TOKEN",
+        "SLACK_TEAM_URL", "SLACK_STAKEHOLDERS_URL" } do
+        secrets[name] = env[name]
+    end
+    return secrets
+end
+
+-- The state folder of its runs.
+function terp.state()
+    return here .. "/state"
+end
+
 function terp.assert_hidden(text, where)
-    local env = terp.variables "production"
-    env.PASSWORD = env.DATABASE_URL:match(":([^:@]+)@")
-    for _, name in ipairs { "ADMIN_TOKEN", "SMOKE_PASSWORD", "RAILWAY_TOKEN", "CI_TOKEN", "PASSWORD" } do
-        assert(not text:find(env[name], 1, true), name .. " stands in " .. where)
+    for name, value in pairs(terp.secrets "production") do
+        assert(not text:find(value, 1, true), name .. " stands in " .. where)
     end
 end
 
