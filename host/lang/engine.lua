@@ -94,17 +94,25 @@ function engine.scope()
     return locals and locals.scope or root
 end
 
---- Runs fn(…) with `scope` as the task's scope; errors pass through unchanged.
+local function settle(cleanup, ok, ...)
+    cleanup()
+    if not ok then
+        error((...), 0)
+    end
+    return ...
+end
+
+--- Runs fn(…) and then cleanup(), whether it returned or raised; its values or its error go on unchanged.
+function engine.finally(cleanup, fn, ...)
+    return settle(cleanup, pcall(fn, ...))
+end
+
+--- Runs fn(…) with `scope` as the task's scope.
 function engine.within(scope, fn, ...)
     local locals = task.locals()
     local old = rawget(locals, "scope")
     locals.scope = scope
-    local result = table.pack(pcall(fn, ...))
-    locals.scope = old
-    if not result[1] then
-        error(result[2], 0)
-    end
-    return table.unpack(result, 2, result.n)
+    return engine.finally(function() locals.scope = old end, fn, ...)
 end
 
 --- A scope that holds units of its own: a stage, a branch, a compensation's procedure.
@@ -193,18 +201,12 @@ function engine.idle(what, until_ms, fn)
     local facts = type(what) == "table" and what or { ["for"] = what }
     facts["until"] = until_ms
     host.say("waiting", key, facts)
+    local function over() host.say("waiting.end", key, {}) end
     local stage = engine.enclosing("stage")
-    local result
     if stage and stage.opts.holds_lock == false then
-        result = table.pack(pcall(engine.without_lock, fn))
-    else
-        result = table.pack(pcall(fn))
+        return engine.finally(over, engine.without_lock, fn)
     end
-    host.say("waiting.end", key, {})
-    if not result[1] then
-        error(result[2], 0)
-    end
-    return table.unpack(result, 2, result.n)
+    return engine.finally(over, fn)
 end
 
 -- ---- replay ----

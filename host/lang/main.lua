@@ -87,15 +87,12 @@ function engine.without_lock(fn)
     if released == 1 then
         host.unlock()
     end
-    local result = table.pack(pcall(fn))
-    released = released - 1
-    if released == 0 then
-        take_lock(host.relock, true)
-    end
-    if not result[1] then
-        error(result[2], 0)
-    end
-    return table.unpack(result, 2, result.n)
+    return engine.finally(function()
+        released = released - 1
+        if released == 0 then
+            take_lock(host.relock, true)
+        end
+    end, fn)
 end
 
 --- Called by the header once it is checked: takes the environment's lock and makes the run durable.
