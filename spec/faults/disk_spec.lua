@@ -62,9 +62,9 @@ end)
 describe("a backup folder that is full", function()
     it("fails the step, leaves nothing, and the run goes on when there is room", function()
         local server = t.mariadb()
-        server:sql("create table wine (id int primary key auto_increment, name varchar(900) default (hex(random_bytes(400)))); "
+        server:sql("create table wine (id int primary key, name varchar(900) default (hex(random_bytes(400)))); "
             .. "insert into wine (id) select seq from seq_1_to_3000", "app")
-        local path, folder = t.playbook([[
+        local _, folder = t.playbook([[
             local mysql = require "rollout.mysql"
             playbook "demo" { environments = { "staging" } }
             local cfg = env.require { DATABASE_URL = { format = "mysql" } }
@@ -73,7 +73,8 @@ describe("a backup folder that is full", function()
         -- Room for what the server says that the tables take, until the dump has begun.
         local result, missing = in_namespace([[
             cd "$1" && mkdir backups && mount -t tmpfs -o size=64m tmpfs backups || exit 99
-            (timeout 30 sh -c 'until ls backups/*.partial >/dev/null 2>&1; do sleep 0.01; done'; head -c 100m /dev/zero >backups/fill 2>/dev/null) &
+            (timeout 30 sh -c 'until ls backups/*.partial; do sleep 0.01; done' >/dev/null 2>&1
+                head -c 100m /dev/zero >backups/fill 2>/dev/null) &
             "$2" demo.lua --state state; echo "exit $?"
             wait; rm backups/fill; ls -A backups | sed 's/^/left: /'
             "$2" resume --state state >/dev/null; echo "exit $?"; ls -A backups]], folder, { DATABASE_URL = server:url() })

@@ -21,7 +21,7 @@ local folder = run.inputs.folder
 
 -- One line in the ledger, and the text as the command's output.
 local function did(text)
-    return sh.run({ "sh", "-c", 'printf "%s\\n" "$1" >>ledger; printf "%s" "$1"', "did", text }, { cwd = folder }).out
+    return sh.run({ "sh", "-c", 'echo "$1" >>ledger; printf "%s" "$1"', "did", text }, { cwd = folder }).out
 end
 
 local function line(text)
@@ -46,7 +46,9 @@ local first = stage("Before", { window = { days = "Mon-Sun" } }, function()
         local b = did("first two of " .. cfg.SPEC_PUBLIC)
         return { a = a, b = b, number = 2 ^ 53 + 1, at = run.started }
     end)
-    gate("first is done", { within = "5s", every = "10ms" }, function() return { line "first one", expect("the folder", fs.exists(folder)):equals(true) } end)
+    gate("first is done", { within = "5s", every = "10ms" }, function()
+        return { line "first one", expect("the folder", fs.exists(folder)):equals(true) }
+    end)
     step("skipped", { when = false }, function() did "never" end)
     step("elsewhere", { only = "production" }, function() did "never" end)
     return value
