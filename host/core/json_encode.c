@@ -318,8 +318,12 @@ bool rh_json_encode(lua_State *L, int idx, rh_buffer *out, unsigned flags, rh_er
 bool rh_json_encode_masked(lua_State *L, int idx, rh_buffer *out, unsigned flags, bool *altered,
                            rh_error *error)
 {
-    struct encoder e = {
-        .L = L, .out = out, .error = error, .mask = rh_mask_process(), .flags = flags};
+    const rh_mask *mask = rh_mask_process();
+    struct encoder e = {.L = L,
+                        .out = out,
+                        .error = error,
+                        .mask = rh_mask_is_empty(mask) ? NULL : mask,
+                        .flags = flags};
     bool ok = encode(&e, idx);
     if (altered)
         *altered = e.altered;

@@ -370,7 +370,10 @@ bool rh_mask_text(const rh_mask *mask, const char *text, size_t size, rh_buffer 
 {
     rh_mask_stream stream = {.mask = mask};
     bool replaced = false;
-    scan(&stream, text, size, true, out, &replaced);
+    if (rh_mask_is_empty(mask))
+        rh_buffer_add(out, text, size);
+    else
+        scan(&stream, text, size, true, out, &replaced);
     return replaced;
 }
 

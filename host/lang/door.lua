@@ -2,7 +2,6 @@
 -- module declares its effects here and keeps its native functions to itself.
 local host = require "lang.host"
 local engine = require "lang.engine"
-local guarded = require "lang.guarded"
 
 local door = {}
 
@@ -47,7 +46,7 @@ local function refuse_destruction(def, args, scope)
         end
         around = around.parent
     end
-    local pattern = guarded.match(text, engine.deny)
+    local pattern = require("lang.guarded").match(text, engine.deny)
     if pattern then
         engine.fail("destructive", string.format(
             "%s is refused in the protected environment %q: it matches %q and would destroy data. If it is meant, give "

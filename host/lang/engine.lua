@@ -18,7 +18,7 @@ local error_metatable = host.error_metatable
 --- An error of the one type. Fields given in `fields` (cause, control, detail, policy …) are copied in.
 function engine.error(code, message, fields)
     local err = { code = code, message = message }
-    for key, value in pairs(fields or {}) do
+    for key, value in next, fields or {} do -- in no order: it costs each of 10,000 steps less than pairs
         err[key] = value
     end
     return setmetatable(err, error_metatable)
@@ -72,18 +72,8 @@ function engine.revive_error(plain)
     return err
 end
 
---- "file:line" of the playbook's code that is being executed: chunks of playbooks are named "@path".
-function engine.blame()
-    for level = 2, 60 do
-        local info = debug.getinfo(level, "Sl")
-        if not info then
-            return nil
-        end
-        if info.source:byte(1) == 64 and info.currentline > 0 then
-            return info.source:sub(2) .. ":" .. info.currentline
-        end
-    end
-end
+--- "file:line" of the playbook's code that is being executed, or nil.
+engine.blame = host.line
 
 -- ---- scopes ----
 
@@ -119,7 +109,7 @@ end
 function engine.container(kind, name, key, fields)
     local scope = { kind = kind, name = name, key = key, counts = {}, container = true, place = "pure", visited = 0,
         parent = engine.scope() }
-    for field, value in pairs(fields or {}) do
+    for field, value in next, fields or {} do
         scope[field] = value
     end
     return scope
@@ -470,7 +460,7 @@ function engine.unit(spec)
         local fresh = not begun or ended ~= nil
         if fresh then
             local facts = { name = spec.name, line = line, scope = parent.key }
-            for field, value in pairs(spec.facts or {}) do
+            for field, value in next, spec.facts or {} do
                 facts[field] = value
             end
             begun_seq = engine.record(spec.kind .. ".begin", key, facts)

@@ -4,7 +4,6 @@ local engine = require "lang.engine"
 local inputs = require "lang.inputs"
 local options = require "lang.options"
 local roles = require "lang.roles"
-local zone = require "lang.zone"
 
 local header = {}
 
@@ -149,7 +148,7 @@ local function declare(name, given)
     header.roles = people
     header.escalation = escalation(spec.escalation, people, where)
     if host.run.at then
-        local at, why = zone.parse(host.run.at, "UTC")
+        local at, why = require("lang.zone").parse(host.run.at, "UTC")
         if not at then options.refuse("--at", why) end
     end
     local made = {

@@ -6,16 +6,8 @@ local unwind = require "lang.unwind"
 require "lang.rt"
 require "lang.step"
 require "lang.stage"
-require "lang.ask"
 require "lang.header"
-require "lang.variables"
-require "lang.gate"
-require "lang.soak"
-require "lang.wait"
-require "lang.tell"
-require "lang.approve"
-require "lang.confirm"
-local plan = require "lang.plan"
+require "lang.later"
 
 local main = {}
 
@@ -36,7 +28,6 @@ for name, list in pairs(hooks) do
         list[#list + 1] = fn
     end
 end
-engine.words.expect = require("lang.expect").new
 
 engine.words.on = setmetatable(on, { __index = function(_, key)
     local hint = host.suggest(tostring(key), { "rolled_back", "succeeded", "failed", "finished" })
@@ -373,7 +364,7 @@ function main.run()
             host.failed("usage", tostring(engine.as_error(result[2])), "usage")
             return EXIT.usage
         end
-        return plan.problems > 0 and EXIT.usage or 0
+        return require("lang.plan").problems > 0 and EXIT.usage or 0
     end
     local ok, code = pcall(function()
         if result[1] then

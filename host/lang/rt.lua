@@ -2,7 +2,6 @@
 local host = require "lang.host"
 local door = require "lang.door"
 local engine = require "lang.engine"
-local expect = require "lang.expect"
 local options = require "lang.options"
 local units = require "lang.units"
 local unknown = require "lang.unknown"
@@ -18,7 +17,7 @@ rt.sha256 = host.sha256
 rt.is_secret = host.is_secret
 rt.make_secret = host.make_secret
 rt.now = host.now
-rt.expectation = expect.expectation
+rt.expectation = function(...) return require("lang.expect").expectation(...) end
 --- Says that command `id` is a service; rt.stop_service(id), which the module that starts them provides, ends it.
 rt.service = function(id) engine.service(id) end
 rt.show_duration = units.show

@@ -86,11 +86,11 @@ local function check_retry(name, retry)
     return checked
 end
 
+local SPEC = { retry = "table", undo = "function", done = "function", idempotent = "boolean", destructive = "string",
+    required = "boolean" }
+
 engine.verb("step", function(name, opts, body)
-    opts, body = options.verb("step", name, opts, body, {
-        retry = "table", undo = "function", done = "function", idempotent = "boolean", destructive = "string",
-        required = "boolean",
-    })
+    opts, body = options.verb("step", name, opts, body, SPEC)
     opts.retry = check_retry(name, opts.retry)
     local compensation
     local value = engine.unit {

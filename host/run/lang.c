@@ -106,6 +106,20 @@ static int l_module_names(lua_State *L)
     return 1;
 }
 
+/* () → "file:line" of the playbook's code that is being executed, whose chunks are named "@path"; or nil. */
+static int l_line(lua_State *L)
+{
+    lua_Debug frame;
+    for (int level = 1; level < 60 && lua_getstack(L, level, &frame); level++) {
+        lua_getinfo(L, "Sl", &frame);
+        if (*frame.source == '@' && frame.currentline > 0) {
+            lua_pushfstring(L, "%s:%d", frame.source + 1, frame.currentline);
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static int l_getenv(lua_State *L)
 {
     lua_pushstring(L, getenv(luaL_checkstring(L, 1)));
@@ -124,6 +138,7 @@ void rh_lang_open(lua_State *L)
                                          {"module", l_module},
                                          {"module_path", l_module_path},
                                          {"module_names", l_module_names},
+                                         {"line", l_line},
                                          {"getenv", l_getenv},
                                          {"memory", l_memory},
                                          {NULL, NULL}};

@@ -260,8 +260,8 @@ static char *items_note(const json_t *items)
             continue;
         }
         char *name = rh_payload_shown(item, "item"), *reason = rh_payload_shown(item, "reason");
-        rh_buffer_addf(&na, "%s%s%s%s%s", na.size ? ", " : "", name ? name : "",
-                       reason ? " (" : "", reason ? reason : "", reason ? ")" : "");
+        rh_buffer_addf(&na, "%s%s%s%s%s", na.size ? ", " : "", name ? name : "", reason ? " (" : "",
+                       reason ? reason : "", reason ? ")" : "");
         free(name);
         free(reason);
     }
@@ -481,8 +481,7 @@ static bool apply_run(rh_model *model, const rh_event *event, json_t *payload)
     else if (strcmp(event->type, "rollback.drop") == 0) {
         json_object_clear(model->armed);
         json_array_extend(model->committed, json_object_get(payload, "dropped"));
-    }
-    else if (strcmp(event->type, "doubt") == 0)
+    } else if (strcmp(event->type, "doubt") == 0)
         json_object_set(model->doubts, event->key, payload);
     else if (strcmp(event->type, "decision") == 0)
         json_object_del(model->doubts, event->key);
@@ -610,7 +609,9 @@ void rh_model_apply(rh_model *model, const rh_event *event, rh_change_fn fn, voi
     rh_event own = *event;
     if (!own.key)
         own.key = "";
-    json_t *payload = rh_payload_parse(event->payload);
+    /* The result of an effect may be long, and is of no interest where effects have no nodes. */
+    const bool plain = !model->keep && strcmp(event->type, "effect.end") == 0;
+    json_t *payload = plain ? json_object() : rh_payload_parse(event->payload);
     const rh_change change = apply(model, &own, payload);
     if (fn && change.kind != RH_CHANGE_NONE)
         fn(data, &change, &own);

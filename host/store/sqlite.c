@@ -20,7 +20,7 @@ enum {
 struct sqlite {
     rh_store base;
     sqlite3 *db;
-    sqlite3_stmt *insert;
+    sqlite3_stmt *begin, *insert, *commit; /* prepared with the first append */
     char *path;
     int wal_pages;
     bool begun;     /* there was a commit */
@@ -223,11 +223,24 @@ static bool open_database(struct sqlite *s, const char *run, rh_store_mode mode,
 static void sqlite_close(rh_store *store)
 {
     struct sqlite *s = (struct sqlite *)store;
+    sqlite3_finalize(s->begin);
     sqlite3_finalize(s->insert);
+    sqlite3_finalize(s->commit);
     sqlite3_close(s->db); /* the last connection that may write checkpoints */
     free(s->path);
     free(s->base.run);
     free(s);
+}
+
+static bool prepare(struct sqlite *s, const char *sql, sqlite3_stmt **statement)
+{
+    return *statement || sqlite3_prepare_v3(s->db, sql, -1, SQLITE_PREPARE_PERSISTENT, statement,
+                                            NULL) == SQLITE_OK;
+}
+
+static bool run(sqlite3_stmt *statement)
+{
+    return sqlite3_step(statement) == SQLITE_DONE && sqlite3_reset(statement) == SQLITE_OK;
 }
 
 static bool insert_row(struct sqlite *s, const rh_store_row *row)
@@ -240,7 +253,7 @@ static bool insert_row(struct sqlite *s, const rh_store_row *row)
     sqlite3_bind_text(insert, 5, row->key, -1, SQLITE_STATIC);
     sqlite3_bind_text64(insert, 6, row->payload, row->payload_size, SQLITE_STATIC, SQLITE_UTF8);
     sqlite3_bind_blob(insert, 7, row->hash, RH_STORE_HASH, SQLITE_STATIC);
-    return sqlite3_step(insert) == SQLITE_DONE && sqlite3_reset(insert) == SQLITE_OK;
+    return run(insert);
 }
 
 /* After a sync that failed, the kernel holds pages that it takes for written and the disk does not have: a
@@ -256,16 +269,15 @@ static bool sqlite_append(rh_store *store, bool (*next)(void *data, rh_store_row
                           rh_error *error)
 {
     struct sqlite *s = (struct sqlite *)store;
-    if (sqlite3_exec(s->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
-        return give_up(s, error);
-    if (!s->insert && sqlite3_prepare_v3(s->db, "INSERT INTO event VALUES(?,?,?,?,?,?,?)", -1,
-                                         SQLITE_PREPARE_PERSISTENT, &s->insert, NULL) != SQLITE_OK)
+    if (!prepare(s, "BEGIN IMMEDIATE", &s->begin) ||
+        !prepare(s, "INSERT INTO event VALUES(?,?,?,?,?,?,?)", &s->insert) ||
+        !prepare(s, "COMMIT", &s->commit) || !run(s->begin))
         return give_up(s, error);
     rh_store_row row;
     while (next(data, &row))
         if (!insert_row(s, &row))
             return give_up(s, error);
-    if (sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
+    if (!run(s->commit))
         return give_up(s, error);
     s->begun = true;
     if (s->wal_pages >= CHECKPOINT_PAGES &&
