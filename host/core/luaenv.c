@@ -3,6 +3,7 @@
 #include "core/buffer.h"
 #include "core/cpu.h"
 #include "core/luaerror.h"
+#include "core/pool.h"
 #include "core/task.h"
 
 #include <lua5.4/lauxlib.h>
@@ -12,21 +13,17 @@
 
 typedef struct allocator {
     size_t used, limit;
+    rh_pool *pool;
 } allocator;
 
 static void *limited(void *data, void *memory, size_t old, size_t new)
 {
     allocator *a = data;
     size_t had = memory ? old : 0;
-    if (new == 0) {
-        free(memory);
-        a->used -= had;
-        return NULL;
-    }
     if (new > had && a->used + (new - had) > a->limit)
         return NULL;
-    void *moved = realloc(memory, new);
-    if (moved)
+    void *moved = rh_pool_resize(a->pool, memory, old, new);
+    if (moved || new == 0)
         a->used = a->used - had + new;
     return moved;
 }
@@ -42,6 +39,7 @@ lua_State *rh_luaenv_new(size_t memory, int cpu_ms)
 {
     allocator *a = rh_alloc(sizeof *a);
     a->limit = memory;
+    a->pool = rh_pool_new();
     lua_State *L = lua_newstate(limited, a);
     if (!L)
         abort();
@@ -72,6 +70,7 @@ void rh_luaenv_close(lua_State *L)
     void *data;
     lua_getallocf(L, &data);
     lua_close(L);
+    rh_pool_free(((allocator *)data)->pool);
     free(data);
 }
 
@@ -288,6 +287,13 @@ int rh_pairs(lua_State *L)
         return 3;
     }
     luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    lua_pushnil(L);
+    if (!lua_next(L, 1)) { /* nothing to sort, and many tables of options are empty */
+        lua_pushcfunction(L, rh_next);
+        lua_pushvalue(L, 1);
+        return 2;
+    }
     lua_settop(L, 1);
     lua_newtable(L); /* 2: keys, unsorted */
     int count = 0, unordered = 0;
