@@ -184,19 +184,20 @@ local function journaled(def, args, class, scope, line)
     local begun, begun_seq = host.recall("effect.begin", key)
     local ended, ended_seq = host.recall("effect.end", key)
     local digest = host.digest(args)
-    if begun and (begun.effect ~= def.name or begun.digest ~= digest or begun.line ~= line) then
-        engine.diverged(string.format("effect %d of step %q was %s at %s when the run was recorded, and is %s at %s now%s",
-            scope.ordinal, scope.name, begun.describe or begun.effect, begun.line or "?", describe(def, args), line or "?",
-            begun.effect == def.name and begun.line == line and " with other arguments" or ""))
-    end
     local ctx = context(scope, key, def)
     ctx.id = begun and begun.id or ctx.id
     local cancelled = ended and ended.status == "cancelled"
     if ended and ended.secret then
         scope.renewed = true
     elseif ended and scope.renewed and not def.command and (class == "read" or class == "idempotent") then
-        -- It may have used a secret that this process had to get anew (a session): done again, all of it is of one piece.
+        -- It may have used a secret that this process had to get anew (a session), or what was made with it: done again,
+        -- all of it is of one piece.
         ended, ctx.again = nil, true
+    end
+    if begun and (begun.effect ~= def.name or begun.line ~= line or (begun.digest ~= digest and not scope.renewed)) then
+        engine.diverged(string.format("effect %d of step %q was %s at %s when the run was recorded, and is %s at %s now%s",
+            scope.ordinal, scope.name, begun.describe or begun.effect, begun.line or "?", describe(def, args), line or "?",
+            begun.effect == def.name and begun.line == line and " with other arguments" or ""))
     end
     if ended and not cancelled then
         if ended.status == "failed" then

@@ -10,6 +10,8 @@ local url = run.inputs.url
 return step("log in and out", function()
     local token = http.post(url .. "/login", { secret = "json.token", idempotent = true })
     local before = http.get(url .. "/session", { bearer = token }).status
+    local item = http.post(url .. "/item", { bearer = token, idempotent = true }).json.id
+    http.patch(url .. "/item/" .. item, { bearer = token, idempotent = true, expect = 200 })
     http.post(url .. "/logout", { bearer = token, idempotent = true })
     local once = http.post(url .. "/once", { expect = 200 }).status
     return { before, once, http.get(url .. "/session", { bearer = token }).status }
@@ -18,7 +20,7 @@ end)
 
 describe("a step that was interrupted after a login", function()
     it("sees one session, and repeats nothing unsafe", function()
-        local sessions, logins, onces = {}, 0, 0
+        local sessions, logins, onces, items = {}, 0, 0, 0
         local port = t.serve(function(client, bytes)
             local what = bytes and bytes:match "^%u+ /(%l+)"
             if not what then return end
@@ -29,6 +31,9 @@ describe("a step that was interrupted after a login", function()
                 token = ("token-number-%d"):format(logins)
                 sessions[token] = true
                 body = ('{"token":"%s"}'):format(token)
+            elseif what == "item" and sessions[token] then
+                items = items + 1
+                body = ('{"id":%d}'):format(items)
             elseif what == "logout" then
                 sessions[token] = nil
             elseif what == "once" then
