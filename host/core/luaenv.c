@@ -61,6 +61,9 @@ lua_State *rh_luaenv_new(size_t memory, int cpu_ms)
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
     lua_pop(L, 2);
+#ifdef RH_GC_STRESS /* make gcstress: what is not anchored is gone at once */
+    lua_gc(L, LUA_GCINC, 1, 1000, 1);
+#endif
     rh_cpu_budget(cpu_ms);
     return L;
 }
@@ -79,6 +82,13 @@ size_t rh_luaenv_memory(lua_State *L)
     void *data;
     lua_getallocf(L, &data);
     return ((allocator *)data)->used;
+}
+
+void rh_luaenv_limit(lua_State *L, size_t memory)
+{
+    void *data;
+    lua_getallocf(L, &data);
+    ((allocator *)data)->limit = memory;
 }
 
 int rh_load_text(lua_State *L, const char *text, size_t size, const char *chunkname)

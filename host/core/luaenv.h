@@ -13,7 +13,8 @@
  * Never NULL (aborts without memory). Close with rh_luaenv_close(). */
 lua_State *rh_luaenv_new(size_t memory, int cpu_ms);
 void rh_luaenv_close(lua_State *L);
-size_t rh_luaenv_memory(lua_State *L); /* bytes in use */
+size_t rh_luaenv_memory(lua_State *L);             /* bytes in use */
+void rh_luaenv_limit(lua_State *L, size_t memory); /* another limit from now on */
 
 /* Pushes a new table of what a playbook may use: string (without dump, with %p refused), table, math (without the
  * random functions: lang seeds its own), utf8, coroutine (create resume wrap status close isyieldable running, yield

@@ -284,8 +284,8 @@ static void resume(rh_task *task)
         assert(task->op); /* coroutine.yield of the playbook cannot get here: luaenv.c refuses it */
         return;
     }
-    if (status != LUA_OK) { /* only out of memory gets past the task's own pcall */
-        rh_error_normalise(task->L);
+    if (status !=
+        LUA_OK) { /* only out of memory gets past the task's own pcall; nothing may be allocated here */
         lua_pushboolean(task->L, 0);
         lua_insert(task->L, -2);
         lua_rotate(task->L, 1, 2);

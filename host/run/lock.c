@@ -219,12 +219,13 @@ static bool refuse_record(const char *state, const char *playbook, const char *e
     char *option = rh_state_option(state);
     rh_buffer holder = {0};
     add_holder(&holder, info);
-    rh_fail(error, "locked",
-            "%s of %s is locked by %s%s%s: %s. Look into it%s%s%s, then `rollouthost unlock %s %s%s`",
-            environment, playbook, holder.data, info->run ? ", run " : "",
-            info->run ? info->run : "", info->reason ? info->reason : "no reason was given",
-            info->run ? " with rollouthost show " : "", info->run ? info->run : "", info->run ? option : "",
-            playbook, environment, option);
+    rh_fail(
+        error, "locked",
+        "%s of %s is locked by %s%s%s: %s. Look into it%s%s%s, then `rollouthost unlock %s %s%s`",
+        environment, playbook, holder.data, info->run ? ", run " : "", info->run ? info->run : "",
+        info->reason ? info->reason : "no reason was given",
+        info->run ? " with rollouthost show " : "", info->run ? info->run : "",
+        info->run ? option : "", playbook, environment, option);
     free(option);
     rh_error_detail(error, rh_strdup("{\"record\":true}"));
     rh_buffer_free(&holder);

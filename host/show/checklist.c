@@ -81,7 +81,8 @@ static void add_ended(const rh_checklist *list, const rh_node *node)
     const rh_pen *pen = &list->pen;
     const int indent = rh_checklist_indent(node);
     /* What happened in a scope is told by its own lines. */
-    const bool told = node->headed && (node->status == RH_NODE_OK || rh_node_has_failed_child(node));
+    const bool told =
+        node->headed && (node->status == RH_NODE_OK || rh_node_has_failed_child(node));
     if (told && rh_node_is(node, "stage"))
         return;
     rh_buffer name = {0}, right = {0};
@@ -188,10 +189,8 @@ static void add_attempt(const rh_pen *pen, const rh_node *node, const json_t *pa
     rh_buffer name = {0};
     rh_buffer_addf(&name, "%s: attempt %d failed", node->name, node->attempt - 1);
     const int indent = rh_checklist_indent(node);
-    rh_pen_line(pen, &(rh_line){.indent = indent,
-                                .mark = "↻",
-                                .mark_ink = RH_YELLOW,
-                                .name = name.data});
+    rh_pen_line(
+        pen, &(rh_line){.indent = indent, .mark = "↻", .mark_ink = RH_YELLOW, .name = name.data});
     rh_pen_wrap(pen, indent + 2, "", "", RH_DIM, why, 2);
     rh_buffer_free(&name);
     free(why);
@@ -219,7 +218,8 @@ static bool leaves(const rh_event *event)
 static void add_commit(const rh_pen *pen, const rh_node *scope, const json_t *payload)
 {
     char *text = rh_summary_commit(payload);
-    rh_pen_wrap(pen, scope->parent ? rh_checklist_indent(scope) + 2 : 1, "◆ ", "  ", RH_PLAIN, text, 4);
+    rh_pen_wrap(pen, scope->parent ? rh_checklist_indent(scope) + 2 : 1, "◆ ", "  ", RH_PLAIN, text,
+                4);
     free(text);
 }
 

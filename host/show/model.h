@@ -61,9 +61,9 @@ typedef struct rh_model {
     int turns;     /* processes that worked on it */
     json_t *armed; /* key → name of compensations that are registered and neither run nor dropped */
     json_t *committed; /* names of what commit() made impossible to undo */
-    json_t *doubts; /* effect key → { payload of the doubt } */
-    bool keep;      /* nodes of effects too: for `show` */
-    json_t *nodes;  /* key → address of the newest node with it */
+    json_t *doubts;    /* effect key → { payload of the doubt } */
+    bool keep;         /* nodes of effects too: for `show` */
+    json_t *nodes;     /* key → address of the newest node with it */
 } rh_model;
 
 typedef enum {
@@ -94,9 +94,9 @@ const char *rh_node_note(const rh_node *node);
 /* What it waits for without its note, which is shown by itself; free() it. */
 char *rh_node_waiting_for(const rh_node *node);
 bool rh_node_is(const rh_node *node, const char *kind);
-bool rh_node_is_open(const rh_node *node);  /* running or waiting */
-bool rh_node_is_point(const rh_node *node); /* a note: neither begin nor end */
+bool rh_node_is_open(const rh_node *node);          /* running or waiting */
+bool rh_node_is_point(const rh_node *node);         /* a note: neither begin nor end */
 bool rh_node_has_failed_child(const rh_node *node); /* or one in doubt: it tells why */
-int rh_node_depth(const rh_node *node);     /* 0: a child of the root */
+int rh_node_depth(const rh_node *node);             /* 0: a child of the root */
 
 #endif

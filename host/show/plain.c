@@ -188,8 +188,8 @@ static void update(rh_plain *plain, const rh_change *change, const rh_event *eve
     else if (strcmp(event->type, "attempt.begin") == 0 && node->attempt > 1) {
         char *why = rh_payload_brief(change->payload);
         print_take(view, event->time_us, "TRY",
-                   rh_format("%s: attempt %d%s%s", place(node), node->attempt, why ? " after: " : "",
-                             why ? why : ""));
+                   rh_format("%s: attempt %d%s%s", place(node), node->attempt,
+                             why ? " after: " : "", why ? why : ""));
         free(why);
     } else if (strstr(event->type, ".answer") && node->note)
         print_take(view, event->time_us, "SAID", rh_format("%s: %s", place(node), node->note));

@@ -148,8 +148,9 @@ static void markdown_item(rh_planned *planned, const char *kind, int depth, cons
         rh_buffer_addf(out, "%*s- **%s:** %s%s%s\n", indent, "", kind, title, line ? ", " : "",
                        line ? line : "");
     else
-        rh_buffer_addf(out, "%*s- [ ] %s **%s**%s%s%s%s\n", indent, "", kind, title, skipped ? ", skipped: " : "",
-                       skipped ? skipped : "", terms.size && !skipped ? ": " : "",
+        rh_buffer_addf(out, "%*s- [ ] %s **%s**%s%s%s%s\n", indent, "", kind, title,
+                       skipped ? ", skipped: " : "", skipped ? skipped : "",
+                       terms.size && !skipped ? ": " : "",
                        terms.size && !skipped ? terms.data : "");
     rh_buffer_free(&terms);
     free(title);

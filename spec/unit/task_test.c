@@ -159,6 +159,37 @@ static void sorts_pairs(void **state)
     CHECK("return safe.string.format('%p', {})", "addresses differ");
 }
 
+/* Each allocation fails once, in its turn: the task ends with an error or with its result, and the loop is clean. */
+static void survives_want_of_memory_anywhere(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "local t = {} "
+        "for i = 1, 3 do t[i] = task.spawn(function() task.sleep(1) return ('x'):rep(100 * i), { i } end) end "
+        "local all = 0 for i = 1, 3 do local ok, s = task.join(t[i]) all = all + #s end "
+        "local ok, err = safe.pcall(function() local x = nil; return x.y end) "
+        "for k in pairs { a = 1, b = 2 } do all = all + #k end return all";
+    int ended_well = 0;
+    for (size_t more = 0; ended_well < 3; more += 16) {
+        assert_true(more < 1 << 20);
+        lua_State *L = fresh(1000);
+        assert_int_equal(rh_load_text(L, text, sizeof text - 1, "@test"), LUA_OK);
+        bool stop = false;
+        rh_task *task = rh_task_spawn(L);
+        rh_task_watch(task, &stop);
+        rh_luaenv_limit(L, rh_luaenv_memory(L) + more);
+        bool ran = rh_loop_run(&stop);
+        rh_luaenv_limit(L, RH_LUA_MEMORY);
+        assert_true(ran);
+        int count = rh_task_take(task, L);
+        ended_well += lua_toboolean(L, -count);
+        rh_luaenv_close(L);
+        while (uv_loop_alive(rh_loop())) /* sleepers whose task is gone */
+            uv_run(rh_loop(), UV_RUN_ONCE);
+        assert_int_equal(rh_loop_close(), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -171,6 +202,7 @@ int main(void)
         cmocka_unit_test(bounds_cpu_and_memory),
         cmocka_unit_test(closes_to_be_closed_variables_where_they_can_wait),
         cmocka_unit_test(sorts_pairs),
+        cmocka_unit_test(survives_want_of_memory_anywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
