@@ -23,6 +23,7 @@ static bool read_process(pid_t pid, struct process *process)
 {
     char path[40], text[1024], state;
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    *process = (struct process){.pid = pid};
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;
@@ -32,7 +33,6 @@ static bool read_process(pid_t pid, struct process *process)
     /* The name, in parentheses, may hold anything: the fields begin after the last one. */
     const char *at = strrchr(text, ')');
     unsigned long long start;
-    *process = (struct process){.pid = pid};
     if (!at || sscanf(at + 1,
                       " %c %d %d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d "
                       "%llu",

@@ -72,7 +72,8 @@ static bool append_log(rh_guarded *command, const char *bytes, size_t size)
     if (!command->log_path)
         return true;
     if (command->log < 0)
-        command->log = open(command->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+        command->log =
+            open(command->log_path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
     return command->log >= 0 && write_all(command->log, bytes, size, -1);
 }
 

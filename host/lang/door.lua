@@ -85,15 +85,32 @@ local function blamed(err, def, line)
     return err
 end
 
-local function kept_result(def, args, value)
-    local kept, altered = host.keep(value)
-    if altered and def.exact and type(value) == "table" then
+-- What masking would corrupt is refused: a path or an identifier that a later effect takes for the real one.
+local function refuse_masked(def, args, what, value)
+    if select(2, host.keep(value)) then
+        engine.raise("masked", string.format("%s: its %s holds a secret, and masking would alter it", describe(def, args), what))
+    end
+end
+
+local function refuse_masked_fields(def, args, whose, values)
+    if type(def.exact) == "table" and type(values) == "table" then
         for _, field in ipairs(def.exact) do
-            if value[field] ~= kept[field] then
-                engine.raise("masked", string.format("%s: its result's %s holds a secret, and masking would alter it", describe(def,
-                    args), field))
-            end
+            refuse_masked(def, args, whose .. field, values[field])
         end
+    end
+end
+
+-- Does it, and returns what the journal keeps of its result.
+local function perform(def, args, ctx, scope)
+    local value = run_inside(def, args, ctx, scope)
+    if host.is_secret(value) or (def.secret and def.secret(args)) then
+        return value
+    end
+    local kept, altered = host.keep(value)
+    if altered and def.exact == true then
+        refuse_masked(def, args, "result", value)
+    elseif altered then
+        refuse_masked_fields(def, args, "result's ", value)
     end
     return kept
 end
@@ -103,14 +120,11 @@ local function measure(def, args, scope, line)
     scope.counts["@effect"] = (scope.counts["@effect"] or 0) + 1
     engine.serial = (engine.serial or 0) + 1
     local ctx = context(scope, scope.key .. "@check." .. host.epoch .. "." .. engine.serial, def)
-    local ok, value = pcall(run_inside, def, args, ctx, scope)
+    local ok, value = pcall(perform, def, args, ctx, scope)
     if not ok then
         error(blamed(value, def, line), 0)
     end
-    if host.is_secret(value) then
-        return value
-    end
-    return (kept_result(def, args, value))
+    return value
 end
 
 local function finish(def, args, key, started, value)
@@ -118,7 +132,7 @@ local function finish(def, args, key, started, value)
         engine.record("effect.end", key, { status = "ok", secret = true, ms = host.mono() - started })
         return value
     end
-    local kept = kept_result(def, args, value)
+    local kept = host.keep(value)
     engine.record("effect.end", key, { status = "ok", value = kept, ms = host.mono() - started })
     return kept
 end
@@ -223,7 +237,7 @@ local function journaled(def, args, class, scope, line)
     end
     engine.commit()
     local started = host.mono()
-    local ok, value = pcall(run_inside, def, args, ctx, scope)
+    local ok, value = pcall(perform, def, args, ctx, scope)
     if ok then
         return finish(def, args, key, started, value)
     end
@@ -267,6 +281,7 @@ function door.effect(def)
         if mode == "plan" then
             return engine.plan_effect(def, args, { class = class, describe = describe(def, args), line = line, scope = scope })
         end
+        refuse_masked_fields(def, args, "", args)
         if scope.place == "check" then
             return measure(def, args, scope, line)
         end

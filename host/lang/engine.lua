@@ -126,6 +126,12 @@ end
 
 function engine.child_key(parent, name, explicit)
     engine.any_begun = true
+    local shown, altered = host.keep(explicit == nil and name or name .. "[" .. tostring(explicit) .. "]")
+    if altered then -- a key that is masked would no longer be one, and it names files as well
+        engine.fail("masked", string.format("the name %q holds a secret, and names stand everywhere: take another", shown))
+    elseif name:find("\0", 1, true) then
+        engine.fail("usage", string.format("the name %q has a NUL byte", name))
+    end
     name = name:gsub("/", "∕")
     if explicit ~= nil then
         name = name .. "[" .. tostring(explicit) .. "]"

@@ -24,6 +24,13 @@ bool rh_attach(const char *run_dir, const char *path, const char *name, rh_attac
                rh_error *error)
 {
     struct stat info;
+    rh_buffer shown = {0};
+    const bool hidden = rh_mask_text(rh_mask_process(), name, strlen(name), &shown);
+    if (hidden)
+        rh_fail(error, "masked", "its name, %s, holds a secret: give it another", shown.data);
+    rh_buffer_free(&shown);
+    if (hidden)
+        return false;
     if (stat(path, &info) != 0)
         return rh_fail_errno(error, errno, "%s", path);
     if (!S_ISREG(info.st_mode))

@@ -19,7 +19,8 @@
 enum {
     CAPTURE = 1 << 20,
     INPUT_LIMIT = 64 << 20,
-    END_TIMEOUT = 60, /* s */
+    WORDS_LIMIT = 8 << 20, /* the kernel takes a quarter of it */
+    END_TIMEOUT = 60,      /* s */
 };
 
 extern char **environ;
@@ -103,6 +104,14 @@ static void put_path(const char *path)
     free(whole);
 }
 
+static size_t size_of(const char *const *list)
+{
+    size_t size = 0;
+    for (; list && *list; list++)
+        size += strlen(*list) + 1;
+    return size;
+}
+
 static bool check(const rh_command_spec *spec, rh_error *error)
 {
     if (!spec->id || !*spec->id || *spec->id == '.' || strlen(spec->id) > 200 ||
@@ -116,6 +125,11 @@ static bool check(const rh_command_spec *spec, rh_error *error)
                        "%zu bytes of standard input are more than the %d MiB that go without a "
                        "file (input_path)",
                        spec->input_size, INPUT_LIMIT >> 20);
+    if (size_of(spec->argv) + size_of(spec->env) > WORDS_LIMIT)
+        return rh_fail(error, "usage",
+                       "%s: its arguments and variables are larger than the system takes: use "
+                       "stdin, or a file",
+                       spec->argv[0]);
     return true;
 }
 

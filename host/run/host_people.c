@@ -94,6 +94,7 @@ static int secret_command(lua_State *L)
     lua_Integer count = luaL_len(L, 2);
     if (count < 1 || count > SECRET_COMMAND_WORDS)
         return luaL_error(L, "a secret's command has 1 to %d words", SECRET_COMMAND_WORDS);
+    luaL_checkstack(L, SECRET_COMMAND_WORDS, "secret");
     for (lua_Integer i = 0; i < count; i++) {
         lua_rawgeti(L, 2, i + 1); /* stays on the stack while argv points to it */
         argv[i] = luaL_checkstring(L, -1);

@@ -221,8 +221,10 @@ static bool read_own(int dir, const char *id, const char *name, uint64_t total, 
     if (fd < 0)
         return false;
     const uint64_t half = capture / 2;
-    bool ok;
-    if (total <= 2 * half)
+    bool ok = half > 0; /* a ledger that was tampered with has others */
+    if (!ok)
+        errno = EINVAL;
+    else if (total <= 2 * half)
         ok = read_at(fd, out, total, 0);
     else {
         rh_buffer tail = {0};

@@ -7,6 +7,7 @@
 #include "run/state.h"
 #include "run/who.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -137,7 +138,7 @@ static bool lock_file(int fd)
 
 rh_lock *rh_lock_take(const char *path, const char *what, const char *run, rh_error *error)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0660);
+    int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0660);
     if (fd < 0) {
         rh_fail_errno(error, errno, "cannot open the lock %s", path);
         return NULL;
@@ -302,9 +303,9 @@ static void unsafe(char *text)
 {
     char *out = text;
     for (const char *in = text; *in; in++) {
-        unsigned byte;
-        if (*in == '%' && sscanf(in + 1, "%2x", &byte) == 1) {
-            *out++ = (char)byte;
+        if (*in == '%' && isxdigit((unsigned char)in[1]) && isxdigit((unsigned char)in[2])) {
+            const char digits[] = {in[1], in[2], '\0'};
+            *out++ = (char)strtol(digits, NULL, 16);
             in += 2;
         } else {
             *out++ = *in;

@@ -29,7 +29,7 @@ local function mode_of(text, where)
 end
 
 -- Most effects take one path and no options.
-local function on_path(name, class, describe, sample, result)
+local function on_path(name, class, describe, sample, result, exact)
     local verb = name:match("%.(.*)")
     return rt.effect {
         name = name,
@@ -49,6 +49,7 @@ local function on_path(name, class, describe, sample, result)
             return value
         end,
         sample = sample,
+        exact = exact,
         destructive = class == "unsafe" and function(args)
             return "rm " .. tostring(args.path)
         end or nil,
@@ -91,7 +92,7 @@ fs.sha256 = on_path("fs.sha256", "read", "SHA-256 of", unknown("SHA-256"))
 fs.free = on_path("fs.free", "read", "free space at", unknown("free space"))
 fs.list = on_path("fs.list", "read", "list", sample_names, function(names)
     return rt.json.array(names)
-end)
+end, true)
 
 -- True if there was a file.
 fs.remove = on_path("fs.remove", "unsafe", "remove", function()
@@ -116,6 +117,7 @@ fs.glob = rt.effect {
         return rt.json.array(native.work { verb = "glob", path = args.path })
     end,
     sample = sample_names,
+    exact = true,
 }
 
 fs.read = rt.effect {
@@ -191,7 +193,7 @@ fs.copy = rt.effect {
     sample = function(args)
         return { path = args.to, bytes = rt.unknown "size", sha256 = rt.unknown "SHA-256" }
     end,
-    exact = { "path" },
+    exact = { "path", "to" },
 }
 
 fs.mkdir = rt.effect {

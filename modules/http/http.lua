@@ -109,7 +109,7 @@ end
 
 -- Text of an answer that is fit for one line of a message.
 local function excerpt(text)
-    text = text:match("<title>(.-)</title>") or text
+    text = rt.masked(text:match("<title>(.-)</title>") or text)
     local line = text:gsub("[%s%c]+", " "):gsub("^ ", ""):gsub(" $", "")
     if #line > 200 then
         line = line:sub(1, utf8.offset(line, 0, 200) - 1) .. " …"

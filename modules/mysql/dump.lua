@@ -309,5 +309,5 @@ return rt.effect {
             rows = rt.unknown("rows"), verified = args.verify, locked_ms = 0, ms = 0,
         }
     end,
-    exact = { "path", "manifest" },
+    exact = { "path", "manifest", "copies", "to", "also", "name" },
 }

@@ -169,6 +169,46 @@ describe("secrets", function()
         assert(#found == 0, table.concat(found, "\n"))
     end)
 
+    it("fail the effect whose path or name they would corrupt, before it does anything", function()
+        local play_it = [[
+            local fs, sh = require "rollout.fs", require "rollout.sh"
+            local word = secret "WORD"
+            local name = "x" .. "sesame-open"
+            local function refused(fn, ...)
+                local ok, err = pcall(fn, ...)
+                return not ok and err.code .. ": " .. err.message or "done"
+            end
+            step("files", function()
+                return { refused(fs.write, name, "text"), refused(fs.mkdir, name), refused(fs.copy, "demo.lua", name),
+                    refused(fs.glob, "there/*"), refused(fs.list, "there"), fs.read "demo.lua" }
+            end)
+            attach("demo.lua", name)
+            attach("demo.lua")
+            step("again", function() return sh.run("echo " .. name .. "; true").out end)
+            step("the " .. name, function() end)
+        ]]
+        local folder = t.temp()
+        t.write(folder .. "/there/sesame-open", "")
+        local run = play.run(play_it, { env = { WORD = "sesame-open" }, folder = folder })
+        assert.equal(1, run.code, run.out .. run.err)
+        assert.matches('the name "the x‹secret WORD›" holds a secret', play.message(run), 1, true)
+        local value = run:last("step.end", "files").value
+        for i = 1, 5 do
+            assert.matches("^masked: .* would alter it", value[i])
+        end
+        assert.matches('local name = "x" .. "‹secret WORD›"', value[6], 1, true)
+        assert.same({ "demo.lua", "state", "there" }, t.list(folder))
+        local attached = run:events "attach"
+        assert.matches("its name, x‹secret WORD›, holds a secret", attached[1].payload.missing, 1, true)
+        assert.equal("demo.lua", attached[2].payload.name)
+        local kept = t.read(attached[2].payload.path)
+        assert.is_nil(kept:find("sesame-open", 1, true))
+        assert.equal(#kept, attached[2].payload.bytes)
+        for _, event in ipairs(run:events "effect.begin") do -- each has its end: none would be in doubt
+            assert(run:last("effect.end", event.key), event.key .. " has no end")
+        end
+    end)
+
     it("are out of reach of other processes of the same user", function()
         local path, folder = t.playbook('playbook "quiet" { environments = { "staging" } } step("a", function() '
             .. 'require("rollout.sh").run "true" end) wait "1m"', "quiet")

@@ -2,6 +2,7 @@ local t = require "spec.helper"
 local ask = require "spec.world.ask"
 
 local CONFIG = [[
+map $uri $nines { default "99999999999999999999999999999999999999999999999999999999999999"; }
 server {
     listen 127.0.0.1:$port1;
     location /json { default_type application/json; return 200 '{"n":9007199254740993,"list":[],"none":null}'; }
@@ -12,6 +13,7 @@ server {
     location /login { default_type application/json; return 200 '{"data":{"token":"t0ken-of-login"}}'; }
     location /503 { return 503; }
     location /empty { return 204; }
+    location /cut { return 200 "$nines$nines and $http_x_key"; }
     location /bytes { alias $folder/bytes; }
     location /zip { gzip on; gzip_types text/plain; gzip_min_length 1; gzip_proxied any; alias $folder/zip.txt; }
     location /seen { return 200 "$request_method|$args|$content_type|$http_authorization|$http_x_number|$http_idempotency_key"; }
@@ -50,6 +52,13 @@ describe("rollout.http", function()
         assert.equal("9007199254740993", value [[ return tostring(http.get(U .. "/json").json.n) ]])
         assert.equal("no", value [[ return http.get(U .. "/problem").json.title ]])
         assert.equal("a, b", value [[ return http.get(U .. "/text").headers["x-two"] ]])
+    end)
+
+    it("masks an answer before it cuts it for a message", function()
+        local answer = ask([[ http.get(U .. "/cut", { headers = { ["X-Key"] = secret "WORD" }, expect = 201 }) ]], { U = U },
+            { env = { WORD = ("sesame-"):rep(12) } })
+        assert.matches("9 and ‹secret WORD›", answer.error.message, 1, true)
+        assert.is_nil(answer.error.message:find "sesame")
     end)
 
     it("takes an answer of any status for a result", function()
