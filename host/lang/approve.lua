@@ -70,13 +70,14 @@ end
 local function wait_for(scope, asked)
     local who = #asked.roles > 0 and ("%s (%s)"):format(table.concat(asked.roles, " or "),
         table.concat(asked.users, ", ")) or "anybody with access to this run"
-    local me = host.run.operator
     local name = scope.name
-    return answers.await {
+    local here = not objection({ name = host.run.operator }, asked)
+    local command = ("rollouthost approve %s %s%s"):format(host.run.id, answers.quoted(name), host.run.state_option)
+    return engine.calling(scope, { text = ("%q waits for approval by %s"):format(name, who), command = command,
+        since = asked.seq, at = asked.at, here = here and host.run.interactive }, answers.await, {
         kind = "approve", name = name, key = scope.key, asked = asked.at, ["until"] = asked["until"],
-        waiting = ("approval by %s: rollouthost approve %s %s%s"):format(who, host.run.id, answers.quoted(name),
-            host.run.state_option),
-        question = not objection({ name = me }, asked) and function() return question(scope, asked) end or nil,
+        waiting = ("approval by %s: %s"):format(who, command),
+        question = here and function() return question(scope, asked) end or nil,
         parse = function(line)
             local word, rest = answers.split(line)
             if word == "yes" or word == "y" or word == "approve" then
@@ -100,12 +101,12 @@ local function wait_for(scope, asked)
                 comment = data.comment, reason = data.reason })
             return { by = message.by.name, verdict = message.kind, comment = data.comment, reason = data.reason }
         end,
-    }
+    })
 end
 
 local function run(scope, timeout, on_timeout)
-    local asked, _, begun_at = host.recall("approve.begin", scope.key)
-    asked.at = begun_at
+    local asked, seq, begun_at = host.recall("approve.begin", scope.key)
+    asked.seq, asked.at = seq, begun_at
     asked["until"] = timeout and asked.at + timeout
     local left = timeout and math.max(1, asked["until"] - host.now())
     local ok, answer = pcall(engine.deadline, left, "approval", wait_for, scope, asked)

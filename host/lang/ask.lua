@@ -70,16 +70,15 @@ end
 
 --- on_failure = "ask": a failed unit waits for a person. Returns the decision.
 function engine.ask(scope, err, opts)
-    local _, since = host.recall(scope.kind .. ".end", scope.key)
+    local _, since, at = host.recall(scope.kind .. ".end", scope.key)
     engine.commit()
     local terminal = answers.ask_here(question(scope, err, opts))
-    if not terminal then
-        engine.tell_people(string.format("%s %q failed and waits for a decision: %s", scope.kind, scope.name, err.message))
-    end
-    local ok, choice = pcall(await_decision, scope.key, since, {
-        ["for"] = string.format("a decision about %s %q", scope.kind, scope.name), error = err.message,
-        command = string.format("rollouthost decide %s %s%s %s", host.run.id, answers.quoted(scope.key),
-            host.run.state_option, COMMAND),
+    local command = string.format("rollouthost decide %s %s%s %s", host.run.id, answers.quoted(scope.key),
+        host.run.state_option, COMMAND)
+    local wait = { text = string.format("%s %q failed and waits for a decision: %s", scope.kind, scope.name, err.message),
+        command = command, since = since, at = at, here = terminal and true }
+    local ok, choice = pcall(engine.calling, scope, wait, await_decision, scope.key, since, {
+        ["for"] = string.format("a decision about %s %q", scope.kind, scope.name), error = err.message, command = command,
     }, opts.required)
     answers.stop_asking(terminal)
     if not ok then

@@ -106,11 +106,16 @@ local function ask_all(scope, asked, items)
 end
 
 local function run(scope, items, timeout)
-    local asked, _, begun_at = host.recall(scope.kind .. ".begin", scope.key)
+    local asked, seq, begun_at = host.recall(scope.kind .. ".begin", scope.key)
     asked.at = begun_at
     asked["until"] = timeout and asked.at + timeout
     local left = timeout and math.max(1, asked["until"] - host.now())
-    local ok, answered = pcall(engine.deadline, left, "the answer", ask_all, scope, asked, items)
+    local by = asked.users and (" by %s (%s)"):format(asked.role, table.concat(asked.users, ", ")) or ""
+    local wait = { text = ("%q waits for an answer%s"):format(scope.name, by), since = seq, at = begun_at,
+        here = host.run.interactive, command = ("rollouthost confirm %s %s%s --pass%s"):format(host.run.id,
+        answers.quoted(scope.name), scope.kind == "confirm" and "" or " --item ITEM", host.run.state_option) }
+    local ok, answered = pcall(engine.calling, scope, wait, engine.deadline, left, "the answer", ask_all, scope, asked,
+        items)
     if not ok then
         if type(answered) == "table" and answered.code == "timeout" then
             engine.raise("confirm", ("nobody answered within %s"):format(units.show(timeout)))

@@ -5,8 +5,6 @@ local header = require "lang.header"
 local options = require "lang.options"
 local units = require "lang.units"
 
-local tell = {}
-
 local function text_of(verb, value)
     if type(value) ~= "string" and not host.is_secret(value) and getmetatable(value) == nil then
         options.refuse(verb, "takes a text, not a " .. type(value))
@@ -125,7 +123,8 @@ local function send(scope, to, text, required)
     return { delivered = host.json.array(delivered), failed = #failed > 0 and failed or nil }
 end
 
-function tell.notify(given)
+-- `name`: of the unit, where the text does not begin with one.
+local function notify(given, name)
     local opts = type(given) == "table" and getmetatable(given) == nil and options.check(given, {
         text = { "any", required = true }, to = "string|table", required = "boolean", when = "any",
         only = "string|table", key = "string|integer", timeout = "duration",
@@ -134,14 +133,14 @@ function tell.notify(given)
     local to = chosen(opts.to)
     local required = opts.required
     engine.unit {
-        kind = "notify", name = title(text), place = "effects",
+        kind = "notify", name = name or title(text), place = "effects",
         opts = { when = opts.when, only = opts.only, key = opts.key, timeout = opts.timeout },
         facts = { to = host.json.array(to), text = text },
         run = function(scope) return send(scope, to, text, required) end,
     }
 end
 
-engine.verb("notify", tell.notify)
+engine.verb("notify", function(given) notify(given) end)
 
 -- fail(reason): the playbook itself says that the run has failed.
 engine.verb("fail", function(reason)
@@ -150,32 +149,80 @@ end)
 
 -- Alerts -----------------------------------------------------------------------------------------------------
 
+local function called(step)
+    local users = header.roles[step[1]] or {}
+    return ("%s%s%s"):format(step[1], #users > 0 and " (" .. table.concat(users, ", ") .. ")" or "",
+        step.after and " after " .. units.show(step.after) or "")
+end
+
 local function calls()
     local list = {}
-    for i, step in ipairs(header.escalation or {}) do
-        local users = header.roles[step[1]] or {}
-        list[i] = ("%s%s%s"):format(step[1], #users > 0 and " (" .. table.concat(users, ", ") .. ")" or "",
-            step.after and " after " .. units.show(step.after) or "")
-    end
+    for i, step in ipairs(header.escalation or {}) do list[i] = called(step) end
     return #list > 0 and ". Call: " .. table.concat(list, ", ") or ""
 end
 
---- Tells the channels that a person is needed, and whom the header's escalation calls. It has a scope of its own for
---- each process: a replay's order does not miss it, and rather twice than never. That it cannot be sent is a warning.
-function engine.tell_people(text)
+-- Tells the channels that a person is needed, and whom. It has a scope of its own for each process: a replay's order
+-- does not miss it, and rather twice than never. That it cannot be sent is a warning.
+local function alert(name, text)
     local around = engine.scope()
     local scope = engine.container("alert", "alert", engine.child_key(around, "alert@" .. host.epoch))
-    local message = ("%s in %s, run %s: %s%s"):format(engine.header.name, host.run.environment, host.run.id, text, calls())
+    local message = ("%s in %s, run %s: %s"):format(engine.header.name, host.run.environment, host.run.id, text)
     local channels = header.notify or {}
     if next(channels) == nil then
         return engine.record("note", scope.key, { text = message })
     end
-    local ok, err = pcall(engine.within, scope, tell.notify,
-        { text = message, to = not channels.team and names(channels) or nil })
+    local ok, err = pcall(engine.within, scope, notify,
+        { text = message, to = not channels.team and names(channels) or nil }, name)
     if not ok then
         if engine.passes_on(err) then error(err, 0) end
         host.say("warning", scope.key, { text = "an alert could not be sent: " .. engine.as_error(err).message })
     end
 end
 
-return tell
+--- Tells that a person is needed, and all that the header's escalation calls.
+function engine.tell_people(text)
+    alert(nil, text .. calls())
+end
+
+-- The steps of the escalation that are due at once, as one, and the later ones.
+local function rounds()
+    local now, list = {}, {}
+    for _, step in ipairs(header.escalation or {}) do
+        if (step.after or 0) == 0 then now[#now + 1] = called(step) else list[#list + 1] = step end
+    end
+    table.insert(list, 1, { whom = table.concat(now, ", "), after = 0 })
+    return list
+end
+
+--- Runs fn(…), which waits for a person, and calls people meanwhile: at once, unless the question stands `here`, at the
+--- run's own terminal, and at the later steps of the header's escalation. `since` is the seq and `at` the time (ms) of the
+--- event that began the wait. What was told is recorded: a resumed run tells the rest. wait = { text, command, since, at,
+--- here }.
+function engine.calling(scope, wait, fn, ...)
+    if next(header.notify or {}) == nil then
+        return fn(...) -- the terminal and the journal say the same
+    end
+    local function told(key)
+        local _, seq = host.recall("call", key)
+        return seq and seq > wait.since
+    end
+    local caller = host.task.spawn(function()
+        for i, round in ipairs(rounds()) do
+            local key = ("%s!call%d"):format(scope.key, i)
+            if not told(key) and not (wait.here and i == 1) then
+                if round.after > 0 then host.task.sleep_until(wait.at + round.after) end
+                local whom = round.whom or called(round)
+                engine.within(scope.parent, alert, "call about " .. scope.name, ("%s%s\n%s"):format(wait.text,
+                    whom ~= "" and ". Call: " .. whom or "", wait.command))
+                engine.record("call", key, { name = scope.name, whom = whom })
+                engine.commit()
+            end
+        end
+    end)
+    local result = table.pack(pcall(fn, ...))
+    -- A message that is on its way gets there; later ones are not needed.
+    host.task.cancel(caller, engine.error("answered", "answered", { control = true }), false)
+    host.task.join(caller)
+    if not result[1] then error(result[2], 0) end
+    return table.unpack(result, 2, result.n)
+end

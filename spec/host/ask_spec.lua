@@ -46,7 +46,7 @@ describe("on_failure = ask", function()
             roles = { lead = { "dana" } }, escalation = { { "lead", after = "15m" } }]]
         local run = play.start(RED, { more = files })
         play.await(run, "notify.end")
-        assert.matches('waits for a decision: red is false. Call: lead %(dana%) after 15m', run:last("notify.begin").text)
+        assert.matches('waits for a decision: red is false\nrollouthost decide %S+ red ', run:last("notify.begin").text)
         run:kill("sigint")
         run:wait()
         assert.equal(5, run.code, run.out .. run.err)

@@ -103,6 +103,43 @@ describe("an approval", function()
     end)
 end)
 
+describe("who must answer", function()
+    local CALLS = ROLES .. [[, escalation = { { "lead" }, { "dba", after = "300ms" } }, notify = { team = function(message)
+        require("rollout.sh").run({ "bash", "-c", "cat >> told" }, { stdin = message.text .. "\n" })
+    end }]]
+    local function told(run)
+        return t.exists(run.folder .. "/told") and t.read(run.folder .. "/told") or ""
+    end
+    it("is called once, with the command to type, then the next of the escalation; a resumed run calls nobody again",
+        function()
+        local run = play.start([[approve("Go on", { role = "lead" })]], { more = CALLS })
+        t.eventually("the second call", function() return select(2, told(run):gsub("Call: ", "")) == 2 end)
+        local command = ("rollouthost approve %s \"Go on\" --state %s"):format(play.id(run), run.state)
+        assert.equal(("demo in staging, run %s: \"Go on\" waits for approval by lead (%s). Call: lead (%s)\n%s\n"):format(
+            play.id(run), me, me, command) .. ("demo in staging, run %s: \"Go on\" waits for approval by lead (%s). "
+            .. "Call: dba (nobody) after 300ms\n%s\n"):format(play.id(run), me, command), told(run))
+        play.await(run, "call", "Go on!call2")
+        run:kill("sigkill")
+        run:wait()
+        local again = play.again(run, { "resume", started = true })
+        play.await(again, "run.resume")
+        play.drop(run, "approve", { name = "Go on" })
+        again:wait()
+        assert.equal(0, again.code, again.out .. again.err)
+        assert.equal(2, select(2, told(run):gsub("Call: ", "")))
+    end)
+    it("is called to a confirmation, too; an answer ends the escalation", function()
+        local run = play.start([[confirm "Login works" step("later", function() require("rollout.sh").run { "sleep", "0.5" } end)]],
+            { more = CALLS })
+        play.await(run, "call", "Login works!call1")
+        play.drop(run, "confirm", { name = "Login works", answer = "pass" })
+        run:wait()
+        assert.equal(0, run.code, run.out .. run.err)
+        assert.matches('"Login works" waits for an answer. Call: lead [^\n]*\nrollouthost confirm %S+ "Login works" %-%-pass', told(run))
+        assert.is_nil(told(run):find("dba", 1, true))
+    end)
+end)
+
 describe("a confirmation", function()
     it("passes, fails with a reason, or does not apply with a reason", function()
         local run = play.start [[
