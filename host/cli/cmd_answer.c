@@ -1,9 +1,12 @@
 /* approve, reject and confirm: answers of people. The identity is the owner of the message's file. */
 #include "cli/message.h"
 #include "core/buffer.h"
+#include "run/who.h"
+#include "show/payload.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static bool is_approval(const rh_node *node)
 {
@@ -21,6 +24,39 @@ static void set_option(json_t *data, const rh_args *args, const char *name)
         json_object_set_new(data, name, json_string(rh_arg(args, name)));
 }
 
+/* Remembers by key what each question says of who may answer it. */
+static void on_change(void *questions, const rh_change *change, const rh_event *event)
+{
+    (void)event;
+    if (change->kind == RH_CHANGE_BEGAN &&
+        (is_approval(change->node) || is_confirmation(change->node)))
+        json_object_set(questions, change->node->key, change->payload);
+}
+
+/* Whether the run will count the answer of who is logged in here: it judges by itself and tells it at its own
+ * end, which the one who answers does not see. */
+static bool may_answer(const rh_model *model, const rh_node *node, const json_t *question,
+                       rh_error *error)
+{
+    const json_t *users = json_object_get(question, "users");
+    char *me = rh_who_login(geteuid());
+    bool holds = !json_is_array(users);
+    size_t i;
+    json_t *user;
+    json_array_foreach(users, i, user) holds =
+        holds || strcmp(json_string_value(user) ? json_string_value(user) : "", me) == 0;
+    if (!holds) {
+        char *names = rh_payload_list(users);
+        rh_fail(error, "role", "\"%s\" is for %s to answer, and you are %s", node->name, names, me);
+        free(names);
+    } else if (rh_payload_flag(question, "not_operator") && model->operator&&
+                                                                strcmp(model->operator, me) == 0)
+        rh_fail(error, "role", "\"%s\": you operate this run, and somebody else must approve it",
+                node->name);
+    free(me);
+    return !rh_error_is_set(error);
+}
+
 static int answer(const rh_args *args, const char *kind, const char *what,
                   bool (*fits)(const rh_node *node), json_t *data, const char *said)
 {
@@ -28,12 +64,16 @@ static int answer(const rh_args *args, const char *kind, const char *what,
     rh_model model = {0};
     rh_error error = {0};
     const rh_node *node = NULL;
+    json_t *questions = json_object();
     int code;
     if (!rh_run_ref_find(&ref, args, rh_word(args, 0), true, &error) ||
-        !rh_run_read(&ref, &model, NULL, NULL, &error) ||
+        !rh_run_read(&ref, &model, on_change, questions, &error) ||
         !(node = rh_cli_unit(&model, rh_word(args, 1), what, fits, &error))) {
         json_decref(data);
         code = rh_cli_not_found(&error);
+    } else if (!may_answer(&model, node, json_object_get(questions, node->key), &error)) {
+        json_decref(data);
+        code = rh_complain(RH_EXIT_STOPPED, &error);
     } else {
         char *text = rh_format("\"%s\": %s", node->name, said);
         json_object_set_new(data, "key", json_string(node->key));
@@ -47,6 +87,7 @@ static int answer(const rh_args *args, const char *kind, const char *what,
         code = rh_cli_drop(&ref, kind, data, text);
         free(text);
     }
+    json_decref(questions);
     if (model.nodes)
         rh_model_free(&model);
     rh_run_ref_clear(&ref);

@@ -58,8 +58,12 @@ static char *playbook_name(const char *state, const char *word, bool lock, rh_er
                     word);
         return name;
     }
-    if (!lock)
-        return rh_strdup(word);
+    if (!lock) { /* the file may have moved, or lie beside another login's shell: its name is left */
+        const char *slash = strrchr(word, '/'), *base = slash ? slash + 1 : word;
+        const char *dot = strrchr(base, '.');
+        return dot && strcmp(dot, ".lua") == 0 ? rh_strndup(base, (size_t)(dot - base))
+                                               : rh_strdup(word);
+    }
     known k = {.word = word};
     if (rh_state_runs(state, 0, consider, &k, error) && !k.found) {
         const char *near = rh_suggest(word, (const char *const *)k.names);

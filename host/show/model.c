@@ -53,14 +53,9 @@ static void free_node(rh_node *node)
 void rh_model_free(rh_model *model)
 {
     free_node(&model->root);
-    char *const texts[] = {model->run,
-                           model->playbook,
-                           model->title,
-                           model->environment,
-                           model->operator, model->host,
-                           model->status,
-                           model->error,
-                           model->mode,
+    char *const texts[] = {model->run,         model->name,        model->playbook,
+                           model->title,       model->environment, model->operator, model->host,
+                           model->status,      model->error,       model->mode,
                            model->state_option};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(texts[i]);
@@ -431,8 +426,9 @@ static void start_run(rh_model *model, const rh_event *event, const json_t *payl
     const struct {
         char **field;
         const char *name;
-    } facts[] = {{&model->run, "run"}, {&model->run, "id"}, {&model->playbook, "playbook"},
-                 {&model->title, "title"}, {&model->environment, "environment"},
+    } facts[] = {{&model->run, "run"}, {&model->run, "id"}, {&model->name, "name"},
+                 {&model->playbook, "playbook"}, {&model->title, "title"},
+                 {&model->environment, "environment"},
                  {
                      &model->operator,
                      "operator" },

@@ -45,8 +45,9 @@ typedef struct rh_node {
 } rh_node;
 
 typedef struct rh_model {
-    rh_node root; /* its children are what the playbook's top level did */
-    char *run, *playbook, *title, *environment, *operator, * host;
+    rh_node root;                        /* its children are what the playbook's top level did */
+    char *run, *name, *playbook, *title, /* name: in the header; playbook: its file */
+        *environment, *operator, * host;
     char *mode;
     char *state_option; /* what commands to be typed carry: " --state DIR", or "" */
     json_t *inputs;

@@ -142,9 +142,9 @@ static void say_next(const rh_model *model, line_fn fn, void *data)
         rh_buffer_addf(&text, "rollouthost resume %s   (or rollback, abort)", run);
         break;
     case 3:
-        if (model->is_protected && model->playbook && model->environment) {
+        if (model->is_protected && model->name && model->environment) {
             rh_buffer_adds(&text, "mend the cause, then let runs in again: rollouthost unlock ");
-            rh_buffer_add_word(&text, model->playbook);
+            rh_buffer_add_word(&text, model->name);
             rh_buffer_addf(&text, " %s --reason WHY%s", model->environment, model->state_option);
         }
         break;
