@@ -114,17 +114,29 @@ static void add_holder(rh_buffer *out, const rh_lock_info *info)
     rh_buffer_addf(out, " since %s", since);
 }
 
-static bool refuse(const char *what, const rh_lock_info *info, rh_error *error)
+/* STATE of STATE/locks/NAME.lock. */
+static char *state_of(const char *path)
+{
+    const char *end = strrchr(path, '/');
+    while (end && end > path && end[-1] != '/')
+        end--;
+    return end && end > path ? rh_strndup(path, (size_t)(end - path - 1)) : rh_strdup(".");
+}
+
+static bool refuse(const char *path, const char *what, const rh_lock_info *info, rh_error *error)
 {
     rh_buffer holder = {0};
     add_holder(&holder, info);
-    if (info->run)
+    if (info->run) {
+        char *state = state_of(path), *option = rh_state_option(state);
         rh_fail(
             error, "locked",
-            "%s is held by run %s, %s: wait for it, look at it with `rollouthost show %s`, or stop it with "
-            "`rollouthost pause %s`",
-            what, info->run, holder.data, info->run, info->run);
-    else
+            "%s is held by run %s, %s: wait for it, look at it with `rollouthost show %s%s`, or stop it with "
+            "`rollouthost pause %s%s`",
+            what, info->run, holder.data, info->run, option, info->run, option);
+        free(option);
+        free(state);
+    } else
         rh_fail(error, "locked", "%s is held by %s: wait until it is done", what, holder.data);
     rh_buffer_free(&holder);
     return false;
@@ -150,7 +162,7 @@ rh_lock *rh_lock_take(const char *path, const char *what, const char *run, rh_er
         rh_lock_info info = {0};
         if (errno == EAGAIN || errno == EACCES) {
             read_note(note, &info);
-            refuse(what, &info, error);
+            refuse(path, what, &info, error);
         } else {
             rh_fail_errno(error, errno, "cannot lock %s", path);
         }

@@ -35,7 +35,8 @@ const char *rh_state_unfit(long magic, const char *type);
 /* A new run's id, PLAYBOOK-YYYYMMDD-HHMMSS-xxxx; its folder and those in it are on disk on return. */
 char *rh_state_new_run(const char *state, const char *playbook, rh_error *error);
 char *rh_state_run_dir(const char *state, const char *run);
-/* The id that `part` stands for: the whole of one, or a part of exactly one. Errors: "no_run", "ambiguous". */
+/* The id that `part` stands for: the whole of one, or a part of exactly one, or of several of
+ * which one is not finished. Errors: "no_run", "ambiguous". */
 char *rh_state_find_run(const char *state, const char *part, rh_error *error);
 /* Without a name: the only unfinished run, else the newest. Errors: "no_run"; "ambiguous" lists them. */
 char *rh_state_pick_run(const char *state, rh_error *error);

@@ -206,6 +206,35 @@ static void add_name(rh_buffer *list, size_t *count, const char *name)
         rh_buffer_addf(list, "%s%s", *count > 1 ? ", " : "", *count <= 5 ? name : "…");
 }
 
+struct pick {
+    const char *part; /* of the ids that count, or NULL */
+    char *newest, *unfinished;
+    size_t count;
+    rh_buffer list;
+};
+
+static bool consider(void *data, const rh_state_run *run)
+{
+    struct pick *pick = data;
+    if (pick->part && !strstr(run->id, pick->part))
+        return true;
+    if (!pick->newest)
+        pick->newest = rh_strdup(run->id);
+    if (!run->finished) {
+        add_name(&pick->list, &pick->count, run->id);
+        free(pick->unfinished);
+        pick->unfinished = rh_strdup(run->id);
+    }
+    return true;
+}
+
+static void pick_free(struct pick *pick)
+{
+    free(pick->newest);
+    free(pick->unfinished);
+    rh_buffer_free(&pick->list);
+}
+
 char *rh_state_find_run(const char *state, const char *part, rh_error *error)
 {
     struct names names = {0};
@@ -225,6 +254,13 @@ char *rh_state_find_run(const char *state, const char *part, rh_error *error)
             break;
         }
     }
+    struct pick pick = {.part = part};
+    if (count > 1 && rh_state_runs(state, 0, consider, &pick, error) && pick.count == 1) {
+        free(run);
+        run = rh_strdup(pick.unfinished);
+        count = 1;
+    }
+    pick_free(&pick);
     if (ok && count == 0)
         rh_fail(error, "no_run", "there is no run \"%s\" in %s: `rollouthost runs` lists them",
                 part, state);
@@ -237,25 +273,6 @@ char *rh_state_find_run(const char *state, const char *part, rh_error *error)
     rh_buffer_free(&found);
     names_free(&names);
     return run;
-}
-
-struct pick {
-    char *newest, *unfinished;
-    size_t count;
-    rh_buffer list;
-};
-
-static bool consider(void *data, const rh_state_run *run)
-{
-    struct pick *pick = data;
-    if (!pick->newest)
-        pick->newest = rh_strdup(run->id);
-    if (!run->finished) {
-        add_name(&pick->list, &pick->count, run->id);
-        free(pick->unfinished);
-        pick->unfinished = rh_strdup(run->id);
-    }
-    return true;
 }
 
 char *rh_state_pick_run(const char *state, rh_error *error)
@@ -271,8 +288,6 @@ char *rh_state_pick_run(const char *state, rh_error *error)
         run = rh_strdup(pick.unfinished ? pick.unfinished : pick.newest);
     else
         rh_fail(error, "no_run", "there is no run in %s", state);
-    free(pick.newest);
-    free(pick.unfinished);
-    rh_buffer_free(&pick.list);
+    pick_free(&pick);
     return run;
 }

@@ -19,7 +19,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-enum { FRAME_MS = 100, TICK_MS = 1000, LIVE_ROWS = 64, REPLAYED_LINES = 200 };
+enum { FRAME_MS = 100, TICK_MS = 1000, LIVE_ROWS = 64, REPLAYED_LINES = 40 };
 
 typedef struct rh_terminal {
     rh_view view;
@@ -35,7 +35,7 @@ typedef struct rh_terminal {
     int live_width[LIVE_ROWS], live_count; /* the block on the screen */
     int64_t drawn_us;
     unsigned spin;
-    int replayed; /* lines of an earlier process */
+    size_t replayed; /* where what an earlier process did begins in `history`; 0: it is told */
     char *notice;
 } rh_terminal;
 
@@ -174,6 +174,25 @@ static void ask(rh_terminal *terminal, const rh_change *change, const rh_event *
     terminal->asking = true;
 }
 
+/* Of what an earlier process did the end is enough: `show` has it all. */
+static void end_replay(rh_terminal *terminal)
+{
+    rh_buffer *history = &terminal->history;
+    size_t lines = 0, at = history->size;
+    for (size_t i = history->size; terminal->replayed && i > terminal->replayed; i--)
+        if (history->data[i - 1] == '\n' && ++lines == REPLAYED_LINES + 1)
+            at = i;
+    if (lines > REPLAYED_LINES) {
+        rh_buffer kept = {0};
+        rh_buffer_add(&kept, history->data, terminal->replayed);
+        rh_buffer_addf(&kept, "\n … %zu lines, see `rollouthost show`\n", lines - REPLAYED_LINES);
+        rh_buffer_add(&kept, history->data + at, history->size - at);
+        rh_buffer_free(history);
+        *history = kept;
+    }
+    terminal->replayed = 0;
+}
+
 static void on_change(rh_view *view, const rh_change *change, const rh_event *event)
 {
     rh_terminal *terminal = (rh_terminal *)view;
@@ -186,14 +205,14 @@ static void on_change(rh_view *view, const rh_change *change, const rh_event *ev
             terminal->asking = false;
         if (change->kind == RH_CHANGE_RUN)
             terminal->ended = view->model.status != NULL;
-        /* Of a long history the end is enough: `show` has it all. */
-        if (event->replayed && change->kind == RH_CHANGE_ENDED)
-            terminal->replayed++;
-        if (!event->replayed || terminal->replayed < REPLAYED_LINES ||
-            change->kind == RH_CHANGE_RUN)
-            rh_checklist_change(&terminal->list, change, event);
+        if (!event->replayed)
+            end_replay(terminal);
+        rh_checklist_change(&terminal->list, change, event);
+        if (event->replayed && !terminal->replayed)
+            terminal->replayed = terminal->history.size;
     }
-    touch(terminal);
+    if (!event->replayed)
+        touch(terminal);
 }
 
 static void on_notice(rh_view *view, const char *text)
