@@ -36,9 +36,9 @@ static const char *place(const rh_node *node)
 {
     if (rh_node_is(node, "compensation"))
         return node->name;
-    for (const rh_node *scope = node->parent; scope && !rh_node_is(node, "stage");
-         scope = scope->parent) {
-        if (!rh_node_is(scope, "stage") && !rh_node_is(scope, "compensation"))
+    const bool stage = rh_node_is(node, "stage");
+    for (const rh_node *scope = node->parent; scope; scope = scope->parent) {
+        if (!rh_node_is(scope, "compensation") && (stage || !rh_node_is(scope, "stage")))
             continue;
         const size_t size = strlen(scope->key);
         if (strncmp(node->key, scope->key, size) == 0 && node->key[size] == '/')
