@@ -4,6 +4,7 @@
 #include "core/json.h"
 
 #include <lua5.4/lauxlib.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,9 +34,9 @@ static void set_metatable(lua_State *L)
     lua_setmetatable(L, -2);
 }
 
-void rh_error_push(lua_State *L, rh_error *error)
+static int fill(lua_State *L)
 {
-    luaL_checkstack(L, 4, "error");
+    const rh_error *error = lua_touserdata(L, 1);
     lua_createtable(L, 0, 6);
     lua_pushstring(L, error->code ? error->code : "error");
     lua_setfield(L, -2, "code");
@@ -50,7 +51,21 @@ void rh_error_push(lua_State *L, rh_error *error)
         rh_error_clear(&ignored);
     }
     set_metatable(L);
+    return 1;
+}
+
+/* Where Lua has no memory for the table, its own error is raised instead, and ours is freed all the same. */
+void rh_error_push(lua_State *L, rh_error *error)
+{
+    bool room = lua_checkstack(L, 8);
+    if (room) {
+        lua_pushcfunction(L, fill);
+        lua_pushlightuserdata(L, error);
+        room = lua_pcall(L, 1, 1, 0) == LUA_OK;
+    }
     rh_error_clear(error);
+    if (!room)
+        lua_error(L);
 }
 
 void rh_raise(lua_State *L, rh_error *error)

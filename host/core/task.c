@@ -229,24 +229,30 @@ static int task_main(lua_State *L)
 rh_task *rh_task_spawn(lua_State *L)
 {
     luaL_checktype(L, -1, LUA_TFUNCTION);
+    rh_task *parent = rh_task_current(L);
     lua_State *co = lua_newthread(L); /* fn co */
-    rh_task *task = rh_alloc(sizeof *task);
-    task->L = co;
-    task->parent = rh_task_current(L);
-    task->ref = luaL_ref(L, LUA_REGISTRYINDEX); /* fn */
-    lua_newtable(L);
-    if (task->parent) {
+    lua_newtable(L);                  /* fn co locals */
+    if (parent) {
         lua_newtable(L);
-        lua_rawgeti(L, LUA_REGISTRYINDEX, task->parent->locals_ref);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, parent->locals_ref);
         lua_setfield(L, -2, "__index");
         lua_setmetatable(L, -2);
-        task->deadline = task->parent->deadline;
     }
-    task->locals_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-    task->cancel_ref = LUA_NOREF;
+    int locals_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pushcfunction(co, task_main);
+    lua_pushvalue(L, -2);
     lua_xmove(L, co, 1);
-    task->next = all;
+    int ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_pop(L, 1);
+    /* From here on nothing raises. */
+    rh_task *task = rh_alloc(sizeof *task);
+    *task = (rh_task){.L = co,
+                      .ref = ref,
+                      .locals_ref = locals_ref,
+                      .cancel_ref = LUA_NOREF,
+                      .parent = parent,
+                      .deadline = parent ? parent->deadline : 0,
+                      .next = all};
     if (all)
         all->prev = task;
     all = task;
