@@ -7,8 +7,8 @@ local WORDS = { -- of the language
     tell = { "note", "attach", "notify", "fail" }, variables = { "secret", "asset" },
 }
 local FUNCTIONS = { -- of the engine
-    ask = { "undecided", "on_decision", "ask", "alert", "escalate" }, tell = { "tell_people" },
-    plan = { "plan_unit", "plan_stage", "plan_compensation", "plan_effect" },
+    ask = { "undecided", "on_decision", "ask", "alert", "escalate" }, tell = { "tell_people", "calling" },
+    plan = { "plan_unit", "plan_stage", "plan_branch", "plan_compensation", "plan_effect" },
 }
 
 -- The file replaces what stands here for it.
