@@ -28,9 +28,12 @@ end
 
 local began = tostring(rt.now())
 
---- What tells this run from every other one; what runs outside of a run is never resumed.
-function client.run_id(ctx)
-    return rt.mode() == "run" and ctx.dir or began
+--- What an effect's own schemas and files are called: the same for a resumed run and for all attempts of a step, so that
+--- each finds what the one before it has left. What runs outside of a run is never resumed.
+function client.mark(ctx, name)
+    local run = rt.mode() == "run" and ctx.dir or began
+    local place = ctx.key:gsub("@%d+%.(%d+)", "@%1")
+    return rt.sha256(run .. "\0" .. place .. "\0" .. name):sub(1, 16)
 end
 
 -- A command that a crashed host started is never adopted, since its snapshot died with the host: it is ended, and the next

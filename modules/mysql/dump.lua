@@ -12,10 +12,6 @@ local quote = schema.quote
 local TRAILER = "%-%- Dump completed[^\n]*\n?$"
 local LOCK_SECONDS, SNAPSHOT_MS = 10, 30000
 
-local function scratch_name(args, ctx)
-    return "rh_verify_" .. rt.sha256(client.run_id(ctx) .. "\0" .. ctx.key .. "\0" .. args.database):sub(1, 16)
-end
-
 local function refuse_unsafe_tables(tables, names, args)
     local unsafe = {}
     for _, tab in ipairs(names) do
@@ -255,7 +251,7 @@ local function call(args, ctx)
         also[i] = folder_of(path)
     end
     local name = args.name or args.database:gsub("[^%w._-]", "_") .. "-" .. client.stamp() .. ".sql"
-    local scratch = scratch_name(args, ctx)
+    local scratch = "rh_verify_" .. client.mark(ctx, args.database)
     local job = {
         args = args, ctx = ctx, database = lib.databases[args.db], folder = folder, also = also, name = name,
         path = folder .. "/" .. name, partial = folder .. "/" .. scratch:sub(4) .. ".sql.partial",

@@ -333,7 +333,7 @@ local MODES = { swap = swap, into = into, in_place = in_place }
 local function call(args, ctx)
     local file, manifest = choose_file(args)
     local database = lib.databases[args.db]
-    local mark = rt.sha256(client.run_id(ctx) .. "\0" .. ctx.key .. "\0" .. args.database):sub(1, 16)
+    local mark = client.mark(ctx, args.database)
     local job = {
         args = args, ctx = ctx, database = database, target = args.database, file = file, manifest = manifest,
         scratch = "rh_restore_" .. mark, marker = "rollouthost_" .. mark, started = rt.now(),

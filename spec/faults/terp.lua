@@ -3,6 +3,7 @@
 --
 -- `make matrix` kills at every commit. `make test` kills at every EVERY-th; where it begins is RH_MATRIX_ROUND's, so that
 -- a CI that counts its builds there comes round to all of them.
+local assert = require "luassert"
 local t = require "spec.helper"
 local chain = require "spec.faults.chain"
 local terp = require "spec.world.terp"
