@@ -28,6 +28,8 @@ static void *limited(void *data, void *memory, size_t old, size_t new)
     return moved;
 }
 
+static int safe_format(lua_State *L);
+
 static int panic(lua_State *L)
 {
     const char *text = lua_tostring(L, -1);
@@ -55,7 +57,14 @@ lua_State *rh_luaenv_new(size_t memory, int cpu_ms)
     }
     lua_pushcfunction(L, rh_pairs);
     lua_setglobal(L, "pairs");
-    /* ("").x reaches the string functions; nobody may reach their table through the metatable. */
+    /* ("").x reaches the string functions, the playbook's too; nobody may reach their table through the metatable. */
+    lua_getglobal(L, LUA_STRLIBNAME);
+    lua_getfield(L, -1, "format");
+    lua_pushcclosure(L, safe_format, 1);
+    lua_setfield(L, -2, "format");
+    lua_pushnil(L);
+    lua_setfield(L, -2, "dump");
+    lua_pop(L, 1);
     lua_pushliteral(L, "");
     lua_getmetatable(L, -1);
     lua_pushboolean(L, 0);
@@ -288,6 +297,14 @@ static int pairs_step(lua_State *L)
     return 2;
 }
 
+static int refuse_unordered(lua_State *L, int count)
+{
+    return luaL_error(L,
+                      "this table has %d keys that have no order (tables, functions): "
+                      "use a list, or keys that are strings or numbers",
+                      count);
+}
+
 int rh_pairs(lua_State *L)
 {
     luaL_checkany(L, 1);
@@ -314,10 +331,7 @@ int rh_pairs(lua_State *L)
         lua_rawseti(L, 2, ++count);
     }
     if (unordered > 1)
-        return luaL_error(L,
-                          "this table has %d keys that have no order (tables, functions): "
-                          "use a list, or keys that are strings or numbers",
-                          unordered);
+        return refuse_unordered(L, unordered);
     /* A userdata, so that an error on the way cannot leak it. */
     sort_key *keys =
         lua_newuserdatauv(L, sizeof(sort_key) * (size_t)(count ? count : 1), 0); /* 3 */
@@ -356,14 +370,18 @@ int rh_next(lua_State *L)
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 2);
     lua_pushnil(L); /* 3: best key */
+    int unordered = 0;
     for (lua_pushnil(L); lua_next(L, 1);) {
         lua_pop(L, 1); /* 4: key */
+        unordered += rank(L, 4) == 3;
         bool after = lua_isnil(L, 2) || compare_keys(L, 4, 2) > 0;
         if (after && (lua_isnil(L, 3) || compare_keys(L, 4, 3) < 0)) {
             lua_pushvalue(L, 4);
             lua_replace(L, 3);
         }
     }
+    if (unordered > 1)
+        return refuse_unordered(L, unordered);
     if (lua_isnil(L, 3))
         return 1;
     lua_pushvalue(L, 3);
@@ -414,6 +432,19 @@ static int safe_format(lua_State *L)
     return 1;
 }
 
+/* What is read-only stays so. */
+static int safe_rawset(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    luaL_checkany(L, 2);
+    luaL_checkany(L, 3);
+    if (luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL)
+        return luaL_error(L, "rawset: this table is read-only");
+    lua_settop(L, 3);
+    lua_rawset(L, 1);
+    return 1;
+}
+
 static void copy_library(lua_State *L, const char *name, const char *const *left_out)
 {
     lua_newtable(L);
@@ -437,11 +468,15 @@ static void copy_library(lua_State *L, const char *name, const char *const *left
 void rh_luaenv_push_basics(lua_State *L)
 {
     static const char *const plain[] = {
-        "assert", "error",    "ipairs",       "rawequal",     "rawget", "rawlen",   "rawset",
-        "select", "tonumber", "setmetatable", "getmetatable", "type",   "_VERSION", NULL};
-    static const luaL_Reg own[] = {{"pairs", rh_pairs},         {"next", rh_next},
-                                   {"pcall", safe_pcall},       {"xpcall", safe_xpcall},
-                                   {"tostring", safe_tostring}, {NULL, NULL}};
+        "assert",   "error",        "ipairs",       "rawequal", "rawget",   "rawlen", "select",
+        "tonumber", "setmetatable", "getmetatable", "type",     "_VERSION", NULL};
+    static const luaL_Reg own[] = {{"pairs", rh_pairs},
+                                   {"next", rh_next},
+                                   {"pcall", safe_pcall},
+                                   {"xpcall", safe_xpcall},
+                                   {"tostring", safe_tostring},
+                                   {"rawset", safe_rawset},
+                                   {NULL, NULL}};
     lua_newtable(L);
     for (const char *const *name = plain; *name; name++) {
         lua_getglobal(L, *name);
@@ -449,10 +484,7 @@ void rh_luaenv_push_basics(lua_State *L)
     }
     luaL_setfuncs(L, own, 0);
 
-    copy_library(L, "string", (const char *const[]){"dump", NULL});
-    lua_getfield(L, -1, "format");
-    lua_pushcclosure(L, safe_format, 1);
-    lua_setfield(L, -2, "format");
+    copy_library(L, "string", (const char *const[]){NULL});
     lua_setfield(L, -2, "string");
     copy_library(L, "table", (const char *const[]){NULL});
     lua_setfield(L, -2, "table");

@@ -30,6 +30,8 @@ static void set_metatable(lua_State *L)
         lua_setfield(L, -2, "__tostring");
         lua_pushstring(L, "error");
         lua_setfield(L, -2, "__name");
+        lua_pushboolean(L, 0); /* a playbook may look at an error, and not at what makes it one */
+        lua_setfield(L, -2, "__metatable");
     }
     lua_setmetatable(L, -2);
 }

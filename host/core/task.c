@@ -174,7 +174,6 @@ int rh_await_k(lua_State *L, rh_op *op, int64_t timeout, lua_KContext ctx, lua_K
             "compute the value first, then use it there",
             op->class->name);
     task->op = op;
-    op->task = task;
     task->k = k;
     task->kctx = ctx;
     if (op->done)
@@ -185,6 +184,7 @@ int rh_await_k(lua_State *L, rh_op *op, int64_t timeout, lua_KContext ctx, lua_K
         start_timer(task, timeout);
     if (op->done)
         return finish_wait(L, task, held);
+    op->task = task; /* not before: what ended already makes nobody ready */
     return lua_yieldk(L, 0, (lua_KContext)lua_gettop(L), resumed);
 }
 
@@ -457,10 +457,9 @@ static int l_deadline(lua_State *L)
 
 static int l_locals(lua_State *L)
 {
-    rh_task *task = rh_task_current(L);
-    if (!task)
+    if (!running)
         return 0;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, task->locals_ref);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, running->locals_ref); /* a coroutine of its own has them too */
     return 1;
 }
 
