@@ -12,7 +12,7 @@ local approve = {}
 
 local SPEC = {
     role = "string", roles = "table", count = "integer", timeout = "duration", not_operator = "boolean",
-    on_timeout = { "string", one_of = { "stop", "rollback", "ask", "alert" }, default = "stop" },
+    on_timeout = { "string", one_of = { "stop", "rollback", "ask", "alert" } },
     evidence = "any", help = "string", body = false,
 }
 
@@ -113,8 +113,8 @@ local function run(scope, timeout, on_timeout)
     if not ok then
         if type(answer) == "table" and answer.code == "timeout" then
             scope.opts.on_failure = on_timeout
-            engine.raise("approval", ("nobody with the role %s approved it within %s"):format(
-                table.concat(asked.roles, " or "), units.show(timeout)))
+            local who = #asked.roles > 0 and " with the role " .. table.concat(asked.roles, " or ") or ""
+            engine.raise("approval", ("nobody%s approved it within %s"):format(who, units.show(timeout)))
         end
         error(answer, 0)
     elseif answer.verdict == "reject" then
@@ -138,7 +138,7 @@ function approve.approve(name, given)
         facts = { roles = host.json.array(list), users = users and host.json.array(users), evidence = evidence,
             bound = bound_to(engine.scope().key, name, evidence),
             not_operator = opts.not_operator, help = opts.help, timeout = opts.timeout },
-        run = function(scope) return run(scope, opts.timeout, opts.on_timeout) end,
+        run = function(scope) return run(scope, opts.timeout, opts.on_timeout or opts.on_failure or "stop") end,
         replay = function(ended, scope)
             local _, seq = host.recall("approve.begin", scope.key)
             return ended.value ~= nil

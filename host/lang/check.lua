@@ -69,6 +69,23 @@ function check.judge(where, name, ok, ...)
     return verdict, list
 end
 
+-- Judges a step's `done`: "done" and its value, "undone", or "unknown". An expectation that failed is as true as any
+-- table, and does not mean done.
+function check.probe(scope, body)
+    local ok, value = engine().check_place(body)
+    if not ok then
+        if engine().is_playbook_error(value) then error(value, 0) end
+        return "unknown"
+    end
+    local first = value
+    if type(value) == "table" and getmetatable(value) == nil then first = value[1] end
+    if expect.is(first) or expect.is_builder(first) then
+        local verdict = check.judge(("step %q: done"):format(scope.name), scope.name, true, value)
+        return verdict == "pass" and "done" or verdict == "fail" and "undone" or "unknown", true
+    end
+    return value and "done" or "undone", value
+end
+
 -- Expectations as the journal keeps them.
 function check.plain(list)
     local plain = {}

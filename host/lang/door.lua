@@ -1,6 +1,7 @@
 -- The effect door: the one way from Lua to the world. It knows the mode, the place, the deadline and the journal; a
 -- module declares its effects here and keeps its native functions to itself.
 local host = require "lang.host"
+local check = require "lang.check"
 local engine = require "lang.engine"
 
 local door = {}
@@ -176,10 +177,10 @@ local function settle(def, args, ctx, class, scope, begun_seq, cancelled)
         why = why .. ", and its probe cannot tell whether it is done"
     end
     if scope.opts and scope.opts.done then
-        local ok, value = engine.check_place(scope.opts.done)
-        if ok and value then
+        local verdict, value = check.probe(scope, scope.opts.done)
+        if verdict == "done" then
             error(engine.error("done", "done", { control = true, value = value }), 0)
-        elseif ok then
+        elseif verdict == "undone" then
             return false
         end
         why = why .. ", and the step's done cannot tell"
@@ -262,17 +263,13 @@ end
 
 --- Declares an effect (docs/design.md, "A module") and returns the function that a playbook calls.
 function door.effect(def)
-    return function(...)
-        local scope = engine.scope()
-        local args = def.args and def.args(...) or { ... }
-        if scope.kind == "effect" then
-            return nested(def, args, scope)
-        end
+    local function outside(args, scope)
         local mode = host.run.mode
         if mode == "lua" then
             engine.serial = (engine.serial or 0) + 1
             return run_inside(def, args, context(scope, "lua." .. engine.serial, def), scope)
         end
+        engine.own_task(def.name)
         refuse_place(def, scope)
         local class = class_of(def, args, scope)
         refuse_change(def, class, scope)
@@ -286,6 +283,15 @@ function door.effect(def)
             return measure(def, args, scope, line)
         end
         return journaled(def, args, class, scope, line)
+    end
+    local bounded = engine.boundary(outside)
+    return function(...)
+        local scope = engine.scope()
+        local args = def.args and def.args(...) or { ... }
+        if scope.kind == "effect" then
+            return nested(def, args, scope)
+        end
+        return bounded(args, scope)
     end
 end
 

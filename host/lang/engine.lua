@@ -36,12 +36,15 @@ end
 
 --- Any Lua value as an error of the one type (strings come from Lua itself: a nil index, error "…").
 function engine.as_error(err)
-    if getmetatable(err) == error_metatable then
+    if debug.getmetatable(err) == error_metatable then
         return err
     end
-    local text = type(err) == "string" and err or "error of type " .. type(err)
-    if type(err) == "table" and type(err.message) == "string" then
-        text = err.message
+    local kind = type(err)
+    local text = (kind == "string" or kind == "number" or kind == "boolean") and tostring(err) or "error of type " .. kind
+    if host.is_secret(err) then
+        text = tostring(err) -- its name
+    elseif kind == "table" and type(rawget(err, "message")) == "string" then
+        text = rawget(err, "message")
     end
     if text == "not enough memory" then
         return engine.error("memory", "the playbook's Lua needs more memory than it may have (256 MiB)")
@@ -50,10 +53,13 @@ function engine.as_error(err)
     return engine.error("lua", rest or text, { where = where })
 end
 
+local PLAYBOOK_ERROR = { lua = true, usage = true, misplaced = true, options = true, undefined = true, upvalue = true,
+    syntax = true, module = true, memory = true, cpu = true }
+
 --- An error of the playbook itself (wrong use, a nil index), as opposed to what an effect found.
 function engine.is_playbook_error(err)
     local code = type(err) == "table" and err.code or "lua"
-    return code == "lua" or code == "usage" or code == "misplaced" or code == "options" or code == "memory" or code == "cpu"
+    return PLAYBOOK_ERROR[code] or false
 end
 
 --- What the journal keeps of an error.
@@ -97,12 +103,66 @@ function engine.finally(cleanup, fn, ...)
     return settle(cleanup, pcall(fn, ...))
 end
 
+--- True for errors that a playbook's pcall passes on.
+function engine.is_control(err)
+    return debug.getmetatable(err) == error_metatable
+        and (err.control or err.code == "deadline" or err.code == "cpu") and true or false
+end
+
+local function closed(scope, ok, ...)
+    local ending = rawget(scope, "ending")
+    scope.ending = nil
+    if ending or not ok then
+        error(ending or (...), 0)
+    end
+    return ...
+end
+
+--- Runs fn(…), playbook's code. A control error that left a word or an effect in there ends it, also where a __close
+--- handler or coroutine.close() put something else into its place.
+function engine.closed(fn, ...)
+    return closed(engine.scope(), pcall(fn, ...))
+end
+
+local function left(scope, ok, ...)
+    if ok then
+        return ...
+    end
+    local err = ...
+    if host.run.mode == "run" and engine.is_control(err) then
+        scope.ending = err
+    elseif debug.getmetatable(err) == error_metatable and not err.where then
+        err.where = engine.blame()
+    end
+    error(err, 0)
+end
+
+--- A function for playbooks: a control error that leaves it is the end of the scope it was called in, and nothing
+--- more is begun there.
+function engine.boundary(fn)
+    return function(...)
+        local scope = engine.scope()
+        local ending = rawget(scope, "ending")
+        if ending then
+            error(ending, 0)
+        end
+        return left(scope, pcall(fn, ...))
+    end
+end
+
 --- Runs fn(…) with `scope` as the task's scope.
 function engine.within(scope, fn, ...)
     local locals = task.locals()
     local old = rawget(locals, "scope")
     locals.scope = scope
-    return engine.finally(function() locals.scope = old end, fn, ...)
+    return engine.finally(function() locals.scope = old end, engine.closed, fn, ...)
+end
+
+--- Refuses what a coroutine of the playbook's own cannot do: it would yield to the wrong one.
+function engine.own_task(what)
+    if not task.in_task() then
+        engine.fail("misplaced", what .. " cannot be awaited inside a coroutine of your own: use parallel{…}")
+    end
 end
 
 --- A scope that holds units of its own: a stage, a branch, a compensation's procedure.
@@ -162,6 +222,13 @@ end
 function engine.commit()
     if host.run.mode ~= "plan" then
         host.commit()
+    end
+end
+
+--- Records that a verb which is no unit was left out, and why.
+function engine.skipped(key, what, reason)
+    if host.run.mode ~= "plan" and not host.recall("note", key) then
+        engine.record("note", key, { text = what .. " is skipped: " .. reason, line = engine.blame() })
     end
 end
 
@@ -282,7 +349,7 @@ local PASS_ON = { paused = true, doubt = true, divergence = true, rollback = tru
 
 --- True for errors that end a unit without being its failure.
 function engine.passes_on(err)
-    return type(err) == "table" and err.control and PASS_ON[err.code] or false
+    return engine.is_control(err) and PASS_ON[err.code] or false
 end
 
 --- Runs fn under a deadline of `ms` from now (nil: none); its own expiry becomes an ordinary "timeout" error.
@@ -296,7 +363,7 @@ function engine.deadline(ms, what, fn, ...)
         return fn(...)
     end
     task.deadline(own)
-    local result = table.pack(pcall(fn, ...))
+    local result = table.pack(pcall(engine.closed, fn, ...))
     task.deadline(outer or false)
     if result[1] then
         return table.unpack(result, 2, result.n)
@@ -361,6 +428,18 @@ local function common_options(spec)
     end
 end
 
+local function ask(scope, spec, err)
+    local choice = engine.ask(scope, err, spec.opts)
+    if choice.choice == "retry" then
+        return false
+    elseif choice.choice == "done" or choice.choice == "skip" then
+        engine.record(spec.kind .. ".end", scope.key, { status = choice.choice == "done" and "ok" or "skipped",
+            name = scope.name, value = choice.result, reason = choice.reason, by = choice.by })
+        return true, choice.result
+    end
+    error(failed(scope, err, choice.choice), 0)
+end
+
 --- Handles a unit's failure by its policy: returns true, value where the run goes on, else raises.
 local function on_failure(scope, spec, err, started)
     local policy = spec.opts.on_failure or scope.parent.on_failure
@@ -375,16 +454,7 @@ local function on_failure(scope, spec, err, started)
         return true
     end
     if policy == "ask" then
-        local choice = engine.ask(scope, err, spec.opts)
-        if choice.choice == "retry" then
-            return false
-        end
-        if choice.choice == "done" or choice.choice == "skip" then
-            engine.record(spec.kind .. ".end", scope.key, { status = choice.choice == "done" and "ok" or "skipped",
-                name = scope.name, value = choice.result, reason = choice.reason, by = choice.by })
-            return true, choice.result
-        end
-        policy = choice.choice
+        return ask(scope, spec, err)
     end
     error(failed(scope, err, policy), 0)
 end
@@ -404,6 +474,7 @@ function engine.unit(spec)
         engine.fail("misplaced", string.format("%s %q stands inside %s %q: a body holds effects only; write it beside it",
             spec.kind, spec.name, parent.kind, parent.name or parent.key))
     end
+    engine.own_task(string.format("%s %q", spec.kind, spec.name))
     local key = engine.child_key(parent, spec.name, opts.key)
     local scope = { kind = spec.kind, key = key, name = spec.name, line = line, opts = opts, parent = parent, counts = {},
         place = spec.place or "pure", log = engine.log_path(key) }
@@ -454,6 +525,13 @@ function engine.unit(spec)
     end
     if ended and ended.status == "failed" then
         scope.retried = true
+        local _, decided_seq = host.recall("decision", key)
+        if ended.policy == "ask" and (decided_seq or 0) < ended_seq then -- nobody has decided yet
+            local go_on, result = ask(scope, spec, engine.revive_error(ended.error))
+            if go_on then
+                return result
+            end
+        end
     end
     local reason = not begun and skip_reason(opts)
     if reason then
@@ -480,8 +558,12 @@ function engine.unit(spec)
         scope.resumed = not fresh
         local ok, value = pcall(engine.deadline, not spec.own_timeout and opts.timeout or nil,
             string.format("%s %q", spec.kind, spec.name), engine.within, scope, spec.run, scope)
+        local kept, altered
         if ok then
-            local kept, altered = host.keep(value)
+            ok, kept, altered = pcall(host.keep, value)
+            value = not ok and kept or value
+        end
+        if ok then
             if altered and spec.kind == "step" then
                 host.say("warning", key, { text = "a secret in the result was masked" })
             end

@@ -73,11 +73,20 @@ local function folder_of(path)
     return path:match("^(.*)/[^/]*$") or "."
 end
 
+--- Where modules are looked for besides the playbook's folder: a resumed run looks where it did before.
+function environment.module_path()
+    local begun = host.run.resumed and host.recall("run.start", "")
+    if begun then
+        return begun.module_path
+    end
+    return host.getenv("ROLLOUTHOST_PATH")
+end
+
 local function team_module(name)
     local file = name:gsub("%.", "/") .. ".lua"
     local tried = {}
     local folders = { folder_of(host.run.playbook) .. "/modules" }
-    for folder in (host.getenv("ROLLOUTHOST_PATH") or ""):gmatch("[^:]+") do
+    for folder in (environment.module_path() or ""):gmatch("[^:]+") do
         folders[#folders + 1] = folder
     end
     for _, folder in ipairs(folders) do
@@ -88,6 +97,18 @@ local function team_module(name)
         tried[#tried + 1] = path
     end
     engine.fail("module", string.format("there is no module %q: looked for %s", name, table.concat(tried, ", ")))
+end
+
+local function rollout_module(name)
+    local value = native_module(name)
+    if value == nil then
+        value = shipped_module(name)
+    end
+    if value == nil then
+        local hint = host.suggest(name, host.module_names())
+        engine.fail("module", string.format("there is no module %q%s", "rollout." .. name, hint and ": " .. hint or ""))
+    end
+    return value
 end
 
 function environment.require(name)
@@ -102,20 +123,11 @@ function environment.require(name)
     end
     loading[name] = true
     local shipped = name:match("^rollout%.(.+)$")
-    local value
-    if shipped then
-        value = native_module(shipped)
-        if value == nil then
-            value = shipped_module(shipped)
-        end
-        if value == nil then
-            local hint = host.suggest(shipped, host.module_names())
-            engine.fail("module", string.format("there is no module %q%s", name, hint and ": " .. hint or ""))
-        end
-    else
-        value = team_module(name)
-    end
+    local ok, value = pcall(shipped and rollout_module or team_module, shipped or name)
     loading[name] = nil
+    if not ok then
+        error(value, 0)
+    end
     loaded[name] = value == nil and true or value
     return loaded[name]
 end
@@ -139,15 +151,31 @@ local function undefined(env, name)
     engine.fail("undefined", string.format("%q is not defined%s", name, hint and ": " .. hint or ""))
 end
 
+-- What a body wrote into a library would be missing in a resumed run.
+local function sealed(name, library)
+    return setmetatable({}, {
+        __index = library,
+        __newindex = engine.boundary(function(_, key)
+            engine.fail("undefined", string.format("%s.%s cannot be assigned: write a local function", name, tostring(key)))
+        end),
+        __pairs = function() return pairs(library) end,
+        __metatable = false,
+    })
+end
+
 function environment.build()
+    local libraries = {}
     local env = host.basics()
     if engine.mode() == "plan" then
         env.ipairs = require("lang.unknown").ipairs
     end
     for name, word in pairs(engine.words) do
-        env[name] = word
+        env[name] = type(word) == "function" and engine.boundary(word) or word
     end
-    env.require = environment.require
+    for _, name in ipairs { "string", "table", "math", "utf8", "coroutine" } do
+        libraries[name] = env[name]
+    end
+    env.require = engine.boundary(environment.require)
     env.math.random = random
     env.math.randomseed = function() end
     env.load = function(text, name, _, own)
@@ -156,13 +184,16 @@ function environment.build()
         end
         return load(text, name or "=load", "t", own or env)
     end
+    for name, library in next, libraries do
+        env[name] = sealed(name, library)
+    end
     env._G = env
     environment.env = setmetatable(env, {
-        __index = undefined,
-        __newindex = function(_, name)
+        __index = engine.boundary(undefined),
+        __newindex = engine.boundary(function(_, name)
             engine.fail("undefined", string.format("%q is assigned and was never declared: write `local %s`", tostring(name),
                 tostring(name)))
-        end,
+        end),
         __metatable = false,
     })
     return env

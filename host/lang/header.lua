@@ -81,7 +81,7 @@ end
 -- A table that is read-only, and in which a misspelt field is an error.
 local function sealed(what, fields, list)
     return setmetatable({}, {
-        __index = function(_, key)
+        __index = engine.boundary(function(_, key)
             if fields[key] ~= nil then return fields[key] end
             for _, name in ipairs(list) do
                 if name == key then return nil end
@@ -89,10 +89,10 @@ local function sealed(what, fields, list)
             local hint = host.suggest(tostring(key), list)
             options.refuse(what, ("there is no %q%s"):format(tostring(key),
                 hint and ": " .. hint or "; there are " .. table.concat(list, ", ")))
-        end,
-        __newindex = function(_, key)
+        end),
+        __newindex = engine.boundary(function(_, key)
             options.refuse(what, ("is read-only: %s cannot be assigned"):format(tostring(key)))
-        end,
+        end),
         __pairs = function() return pairs(fields) end,
         __metatable = false,
     })

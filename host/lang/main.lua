@@ -43,7 +43,7 @@ local function run_hooks(name, outcome)
             local scope = engine.container("procedure", "on." .. name, key)
             scope.parent = nil
             local ok, err = pcall(engine.within, scope, fn, outcome)
-            if not ok and type(err) == "table" and (err.code == "doubt" or err.code == "paused" or err.code == "journal") then
+            if not ok and engine.is_control(err) and (err.code == "doubt" or err.code == "paused" or err.code == "journal") then
                 error(err, 0)
             end
             engine.record("hook.end", key, ok and { status = "ok" } or { status = "failed", error = engine.plain_error(err) })
@@ -104,7 +104,7 @@ function engine.begin(header)
             id = run.id, name = header.name, title = header.title, playbook = run.playbook, environment = header.environment,
             protected = header.protected, inputs = header.inputs, operator = run.operator, host = run.host, version = host.version,
             start_dir = run.start_dir, emergency = run.emergency, at = run.at, env_file = run.env_file,
-            roles_file = run.roles_file, roles = header.roles,
+            roles_file = run.roles_file, roles = header.roles, module_path = environment.module_path(),
         })
     end
     if host.run.resumed then
@@ -128,9 +128,11 @@ end
 
 local function pending_key()
     local newest
-    for _, kind in ipairs { "doubt", "compensation.end" } do
+    for _, kind in ipairs { "doubt", "compensation.end", "step.end", "gate.end", "soak.end", "approve.end", "confirm.end",
+        "checklist.end" } do
         for _, event in ipairs(host.history(kind)) do
-            if (kind == "doubt" or event.payload.status == "failed") and (not newest or event.seq > newest.seq) then
+            local failed = event.payload.status == "failed" and (kind == "compensation.end" or event.payload.policy == "ask")
+            if (kind == "doubt" or failed) and (not newest or event.seq > newest.seq) then
                 newest = event
             end
         end
@@ -275,9 +277,7 @@ local function stopped(cause)
 end
 
 function after(err)
-    if type(err) ~= "table" or not err.control then
-        err = engine.as_error(err)
-    end
+    err = engine.as_error(err)
     local code = err.code
     if not engine.header then
         host.failed(code == "locked" and "locked" or "usage", tostring(err), err.code)
@@ -355,7 +355,7 @@ function main.run()
     main.task = host.task.root()
     prepare()
     environment.build()
-    local result = table.pack(pcall(environment.play, host.run.playbook))
+    local result = table.pack(pcall(engine.closed, environment.play, host.run.playbook))
     if result[1] and not engine.header then
         result = { false, engine.error("usage", host.run.playbook .. ' declares no playbook: begin it with playbook "name" { … }') }
     end

@@ -70,6 +70,19 @@ local function names(spec, more)
     return list
 end
 
+-- A misspelt environment would skip something without a word.
+local function check_only(only, where)
+    for _, name in ipairs(type(only) == "table" and only or { only }) do
+        local known = #options.environments == 0
+        for _, one in ipairs(options.environments) do known = known or one == name end
+        if not known then
+            local hint = host.suggest(tostring(name), options.environments)
+            refuse(where, ("only: there is no environment %q%s"):format(tostring(name), hint and ": " .. hint
+                or "; there are " .. table.concat(options.environments, ", ")))
+        end
+    end
+end
+
 -- Checks `given` (a table or nil) against `spec` { name = "type" | { "type", required=, default=, one_of= } }
 -- and returns a new table with the values converted. `where` begins the error's message: `step "migrate"`. `more` is
 -- a second spec, without defaults: every verb's common options.
@@ -111,20 +124,8 @@ function options.check(given, spec, where, more)
         end
     end
     if missing then refuse(where, missing .. " is missing") end
+    if result.only then check_only(result.only, where) end
     return result
-end
-
--- A misspelt environment would skip something without a word.
-local function check_only(only, where)
-    for _, name in ipairs(type(only) == "table" and only or { only }) do
-        local known = #options.environments == 0
-        for _, one in ipairs(options.environments) do known = known or one == name end
-        if not known then
-            local hint = host.suggest(tostring(name), options.environments)
-            refuse(where, ("only: there is no environment %q%s"):format(tostring(name), hint and ": " .. hint
-                or "; there are " .. table.concat(options.environments, ", ")))
-        end
-    end
 end
 
 -- Sorts out the arguments of a verb, `verb(name, [opts], body)`, and checks its options against `spec`
@@ -139,7 +140,6 @@ function options.verb(verb, name, opts, body, spec)
         refuse(where, ("needs a function: %s(name, [options], function() … end)"):format(verb))
     end
     local checked = options.check(opts, spec, where, options.common)
-    if checked.only then check_only(checked.only, where) end
     return checked, body
 end
 

@@ -2,7 +2,6 @@
 local host = require "lang.host"
 local engine = require "lang.engine"
 local options = require "lang.options"
-local units = require "lang.units"
 local unwind = require "lang.unwind"
 
 -- ---- services: commands that run until their stage ends ----
@@ -85,6 +84,7 @@ engine.verb("stage", function(name, opts, fn)
     if engine.mode() == "plan" then
         return engine.plan_stage(scope, fn, reason)
     end
+    engine.own_task(string.format("stage %q", name))
     engine.pause_point()
     engine.check_order(parent, "stage", scope.key, scope.line)
     local recorded = host.recall("stage.end", scope.key)
@@ -103,7 +103,7 @@ engine.verb("stage", function(name, opts, fn)
     local result = table.pack(pcall(engine.within, scope, function()
         local open
         was_ended, open = begin(scope, opts)
-        local limit = type(opts.timeout) == "string" and units.duration(opts.timeout) or nil
+        local limit = opts.timeout
         if open and open.deadline then
             local left = math.max(open.deadline - host.now(), 1)
             limit = math.min(limit or left, left)
@@ -154,12 +154,16 @@ local function branch_names(branches)
     return names
 end
 
---- Branches at once; the first failure cancels the rest; waits for all.
-engine.verb("parallel", function(branches)
+--- Branches at once; the first failure cancels the rest; waits for all. With options they are a stage's.
+engine.verb("parallel", function(branches, opts)
+    if opts ~= nil then
+        return engine.words.stage("parallel", opts, function() return engine.words.parallel(branches) end)
+    end
     local parent = engine.scope()
     if not parent.container then
         engine.fail("misplaced", "parallel stands between steps, not inside one")
     end
+    engine.own_task("parallel")
     local names, results = branch_names(branches), {}
     local scopes = {}
     for _, name in ipairs(names) do

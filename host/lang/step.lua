@@ -1,5 +1,6 @@
 -- step: done once. Attempts, and the probe that tells whether it is done already.
 local host = require "lang.host"
+local check = require "lang.check"
 local engine = require "lang.engine"
 local options = require "lang.options"
 local units = require "lang.units"
@@ -18,7 +19,7 @@ end
 local function one_attempt(scope, body)
     local held = upvalues.collect(body)
     local result = table.pack(pcall(engine.deadline, scope.opts.timeout or DEFAULT_TIMEOUT,
-        string.format("step %q", scope.name), body))
+        string.format("step %q", scope.name), engine.closed, body))
     upvalues.check(scope, held)
     return result
 end
@@ -40,8 +41,8 @@ local function run(scope, body)
         engine.record("attempt.begin", scope.key, { n = scope.attempt, tried = tried })
     end
     if opts.done and not scope.resumed then
-        local ok, value = engine.check_place(opts.done)
-        if ok and value then
+        local verdict, value = check.probe(scope, opts.done)
+        if verdict == "done" then
             return value
         end
     end

@@ -26,8 +26,10 @@ local function place(verb)
     return key
 end
 
-engine.verb("note", function(text)
+engine.verb("note", function(text, opts)
     text = text_of("note", text)
+    opts = options.check(opts, { when = "any", only = "string|table" }, "note")
+    if engine.skip_reason(opts) then return end
     local line = engine.blame()
     if engine.mode() == "plan" then
         return host.say("plan", engine.scope().key, { kind = "note", name = text, line = line })
@@ -106,7 +108,7 @@ local function send(scope, to, text, required)
     for _, name in ipairs(to) do
         local message = { text = text, to = name, run = { id = run.id, playbook = engine.header.name,
             environment = run.environment, operator = run.operator } }
-        local ok, err = pcall(header.notify[name], message)
+        local ok, err = pcall(engine.closed, header.notify[name], message)
         if ok then
             delivered[#delivered + 1] = name
         elseif engine.passes_on(err) or (type(err) == "table" and err.code == "deadline") then
@@ -143,8 +145,9 @@ end
 engine.verb("notify", function(given) notify(given) end)
 
 -- fail(reason): the playbook itself says that the run has failed.
-engine.verb("fail", function(reason)
-    engine.raise("fail", text_of("fail", reason))
+engine.verb("fail", function(reason, more)
+    if more ~= nil then options.refuse("fail", "takes a reason and no options: write `if … then fail(…) end`") end
+    engine.fail("fail", text_of("fail", reason))
 end)
 
 -- Alerts -----------------------------------------------------------------------------------------------------

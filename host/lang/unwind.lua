@@ -39,7 +39,7 @@ engine.verb("rollback", function(name, opts, fn)
         return engine.plan_compensation { name = name, line = engine.blame(), fn = fn, reason = reason, key = key }
     end
     if reason then
-        return
+        return engine.skipped(key, string.format("rollback %q", name), reason)
     end
     local _, seq = host.recall("rollback.register", key)
     if not seq and engine.frozen then
@@ -50,7 +50,7 @@ engine.verb("rollback", function(name, opts, fn)
 end)
 
 --- The point of no return: drops what is registered so far, by name.
-engine.verb("commit", function(name)
+engine.verb("commit", function(name, opts)
     if type(name) ~= "string" or name == "" then
         engine.fail("usage", 'commit needs a name: commit("traffic is on the new version")')
     end
@@ -58,7 +58,12 @@ engine.verb("commit", function(name)
     if not parent.container then
         engine.fail("misplaced", "commit stands between steps, not inside one")
     end
-    local key = engine.child_key(parent, name .. "!commit")
+    opts = options.check(opts, { when = "any", only = "string|table", key = "string|integer" }, string.format("commit %q", name))
+    local key = engine.child_key(parent, name .. "!commit", opts.key)
+    local reason = engine.skip_reason(opts)
+    if reason then
+        return engine.skipped(key, string.format("commit %q", name), reason)
+    end
     if engine.mode() == "plan" then
         return host.say("plan", key, { kind = "commit", name = name, line = engine.blame() })
     end
@@ -108,9 +113,10 @@ function unwind.changed()
 end
 
 local function procedure(compensation)
-    local scope = engine.container("procedure", compensation.name, compensation.key, { parent = false })
+    local opts = compensation.opts or {}
+    local scope = engine.container("procedure", compensation.name, compensation.key, { on_failure = opts.on_failure })
     scope.parent = nil
-    engine.within(scope, function()
+    engine.deadline(opts.timeout, string.format("rollback %q", compensation.name), engine.within, scope, function()
         if compensation.kind == "undo" then
             engine.words.step(compensation.name, { timeout = "30m" }, function()
                 return compensation.fn(compensation.result)

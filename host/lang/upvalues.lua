@@ -42,7 +42,8 @@ end
 
 local function differs(before, now)
     for key, item in next, before do
-        if not rawequal(rawget(now, key), item) then
+        local other = rawget(now, key)
+        if not rawequal(other, item) and (item == item or other == other) then -- NaN is as it was
             return true
         end
     end

@@ -22,7 +22,7 @@ local function decode(out)
 end
 
 local function command(path, folder, options)
-    local made = { path, "--output", "json", cwd = folder, state = folder .. "/state", env = options.env,
+    local made = { path, "--output", options.output or "json", cwd = folder, state = folder .. "/state", env = options.env,
         timeout = options.timeout }
     for _, word in ipairs(options.raw and {} or { "--env", "staging" }) do made[#made + 1] = word end
     for _, word in ipairs(options) do made[#made + 1] = word end
@@ -49,7 +49,8 @@ local function extend(result, folder, path)
     return result
 end
 
--- Runs it to its end. options: words for the command line, env, timeout, more (header fields), raw (no header)
+-- Runs it to its end. options: words for the command line, env, timeout, more (header fields), raw (no header), output
+-- (json)
 function play.run(body, options)
     options = options or {}
     local path, folder = t.playbook(options.raw and body or play.text(body, options.more), "demo", options.folder)
