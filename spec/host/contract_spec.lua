@@ -169,7 +169,8 @@ describe("every verb's options", function()
             ['parallel({ a = function() wait "9s" end }, { timeout = "100ms" })'] = 'stage "parallel"',
             ['gate("g", { timeout = "100ms" }, function() sh.read "sleep 9" end)'] = 'gate "g"',
             ['soak("k", { duration = "9s", every = "1s", timeout = "100ms" }, function() return true end)'] = 'soak "k"',
-            ['approve("a", { timeout = "100ms" })'] = "nobody approved it", ['confirm("c", { timeout = "100ms" })'] = "nobody answered",
+            ['approve("a", { timeout = "100ms" })'] = "nobody approved it",
+            ['confirm("c", { timeout = "100ms" })'] = "nobody answered",
         } do
             expect(1, "", text, pattern .. ".*100ms")
         end
@@ -194,7 +195,8 @@ describe("every verb's options", function()
 
     it("that nobody heeds are refused", function()
         for _, text in ipairs { 'wait("1h", { only = "prod" })', 'commit("c", { wen = false })', 'note("n", { only = "prod" })',
-            'parallel({ a = function() end }, { wen = true })', 'fail("x", { when = false })', 'notify { text = "x", only = "prod" }' } do
+            'parallel({ a = function() end }, { wen = true })', 'fail("x", { when = false })',
+            'notify { text = "x", only = "prod" }' } do
             expect(2, "", text)
         end
     end)
@@ -306,13 +308,15 @@ describe("modules", function()
 
     it("that are wrong say where", function()
         local folder = t.temp()
-        for text, pattern in pairs { ["local x = = 1"] = "half.lua:1: unexpected symbol", ["\nreturn nil + 1"] = "half.lua:2: attempt",
+        for text, pattern in pairs { ["local x = = 1"] = "half.lua:1: unexpected symbol",
+            ["\nreturn nil + 1"] = "half.lua:2: attempt",
             ['return require "half"'] = "requires itself" } do
             t.write(folder .. "/modules/half.lua", text)
             expect(2, "", 'require "half"', pattern, { folder = folder })
         end
         t.write(folder .. "/modules/half.lua", "error 'x'")
-        expect(1, "", 'pcall(require, "half") local _, why = pcall(require, "half") fail(why)', "half.lua:1: x", { folder = folder })
+        expect(1, "", 'pcall(require, "half") local _, why = pcall(require, "half") fail(why)', "half.lua:1: x",
+            { folder = folder })
     end)
 end)
 
@@ -336,7 +340,8 @@ describe("secrets", function()
     end)
 
     it("under 6 bytes and missing files are refused with their line", function()
-        expect(2, "", 'local s = secret "TOKEN"', "demo.lua:5: the secret TOKEN is shorter than 6 bytes", { env = { TOKEN = "abc" } })
+        expect(2, "", 'local s = secret "TOKEN"', "demo.lua:5: the secret TOKEN is shorter than 6 bytes",
+            { env = { TOKEN = "abc" } })
         expect(2, "", 'asset "none.sql"', "demo.lua:5: there is no file")
     end)
 end)
