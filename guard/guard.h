@@ -81,7 +81,7 @@ int64_t rh_guard_now_us(void);
 _Noreturn void rh_guard_die(const char *what); /* only before anything was started */
 
 /* ledger.c: see run/ledger.h for the lines */
-bool rh_guard_ledger_open(void);
+bool rh_guard_ledger_open(bool made);        /* made: its folder was, just now, by this process */
 bool rh_guard_ledger_start(const char *id);  /* false: errno; nothing may be started then */
 void rh_guard_ledger_failed(const char *id); /* it did not start after all */
 void rh_guard_ledger_pid(const char *id, pid_t pid);

@@ -68,7 +68,7 @@ static void boot_id(char *id, size_t room)
     id[strcspn(id, " \n")] = '\0';
 }
 
-bool rh_guard_ledger_open(void)
+bool rh_guard_ledger_open(bool made)
 {
     char boot[64], last = '\n';
     struct stat about;
@@ -81,9 +81,10 @@ bool rh_guard_ledger_open(void)
     if (size > 0 && pread(ledger, &last, 1, size - 1) == 1 && last != '\n')
         rh_buffer_adds(&line, "\n"); /* a line that a power failure cut */
     rh_buffer_addf(&line, "guardian %d %s\n", (int)getpid(), *boot ? boot : "-");
-    /* On disk before anything starts: after a reboot its absence must not read as "nothing was started". */
+    /* On disk before anything starts: after a reboot its absence must not read as "nothing was started". A
+     * folder that was there is the host's, whose first commit makes the run's folder durable. */
     bool ok = append(&line) && fdatasync(ledger) == 0 && fsync(rh_guard_spool_dir) == 0 &&
-              fsync(rh_guard_run_dir) == 0;
+              (!made || fsync(rh_guard_run_dir) == 0);
     rh_buffer_free(&line);
     return ok;
 }

@@ -62,12 +62,13 @@ static void open_folders(const char *run)
     rh_guard_run_dir = open(run, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (rh_guard_run_dir < 0)
         rh_guard_die(run);
-    if (mkdirat(rh_guard_run_dir, "spool", 0700) < 0 && errno != EEXIST)
+    const bool made = mkdirat(rh_guard_run_dir, "spool", 0700) == 0;
+    if (!made && errno != EEXIST)
         rh_guard_die("spool");
     rh_guard_spool_dir = openat(rh_guard_run_dir, "spool", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (chdir("/") < 0) /* no file system is held */
         rh_guard_die("/");
-    if (rh_guard_spool_dir < 0 || !rh_guard_ledger_open())
+    if (rh_guard_spool_dir < 0 || !rh_guard_ledger_open(made))
         rh_guard_die("spool/ledger");
 }
 
