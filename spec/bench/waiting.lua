@@ -1,5 +1,6 @@
 -- What a run costs that waits: memory, CPU, wake-ups; of the host and of its guardian.
 local bench = require "spec.bench.bench"
+local nginx = require "spec.world.nginx"
 local process = require "spec.world.process"
 local uv = require "luv"
 
@@ -23,8 +24,8 @@ local function resident(pid)
     return tonumber(bench.proc(pid, "status", "VmRSS:%s+(%d+)")) / 1024
 end
 
-local function wait(name, text, under, watched)
-    local command = bench.play(name, 'local sh = require "rollout.sh"\n' .. text .. HEADER .. 'wait "1h"\n')
+local function wait(name, text, under, watched, steps)
+    local command = bench.play(name, 'local sh = require "rollout.sh"\n' .. text .. HEADER .. (steps or "") .. 'wait "1h"\n')
     command.cwd = bench.folder
     local host = process.start(command)
     host:wait_for("WAIT", 20)
@@ -49,4 +50,8 @@ local function wait(name, text, under, watched)
 end
 
 wait("plain", "", 6, true)
-wait("http and mysql loaded", 'local http, mysql = require "rollout.http", require "rollout.mysql"\n', 12)
+local LOAD = 'local http, mysql = require "rollout.http", require "rollout.mysql"\n'
+wait("http and mysql loaded", LOAD, 12)
+local server = nginx.start { http = 'server { listen 127.0.0.1:$port1; return 200 "hello"; }' }
+wait("the same, after a GET", LOAD, 12, false, ('step("get", function() http.get "http://127.0.0.1:%d/" end)\n'):format(
+    server.ports[1]))
