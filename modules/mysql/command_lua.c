@@ -72,6 +72,10 @@ static int native_command(lua_State *L)
                             .argv = argv,
                             .capture = CAPTURE};
     rh_buffer options = {0};
+    rh_command **box = lua_newuserdatauv(L, sizeof(rh_command *), 0);
+    *box = NULL;
+    luaL_setmetatable(L, COMMAND);
+    const int result = lua_gettop(L);
     lua_getfield(L, 1, "argv");
     size_t count = lua_rawlen(L, -1);
     luaL_argcheck(L, count > 0 && count <= MAX_ARGUMENTS, 1, "argv");
@@ -86,9 +90,6 @@ static int native_command(lua_State *L)
                                 &options);
     spec.input = options.data;
     spec.input_size = options.size;
-    rh_command **box = lua_newuserdatauv(L, sizeof(rh_command *), 0);
-    *box = NULL;
-    luaL_setmetatable(L, COMMAND);
     rh_command *command = (rh_command *)rh_op_new(&command_class);
     bool started = provider->start(command, &spec, &error);
     rh_buffer_free(&options);
@@ -99,6 +100,7 @@ static int native_command(lua_State *L)
     }
     rh_op_retain(&command->op);
     *box = command;
+    lua_settop(L, result);
     return 1;
 }
 

@@ -390,6 +390,15 @@ static void settle(struct progress *p)
     rh_op_done(&op->op);
 }
 
+static void end(struct progress *p)
+{
+    if (p->prepared)
+        mysql_stmt_close(p->prepared);
+    p->prepared = NULL;
+    p->ended = true;
+    settle(p);
+}
+
 /* Makes the library see the end of the connection, in its own time. */
 static void cut(struct progress *p)
 {
@@ -416,11 +425,7 @@ static void advance(struct progress *p, int ready)
     /* Closing the statement would read what is left of its rows: of a broken one, nothing may come. */
     if (connection->lost)
         cut(p);
-    if (p->prepared)
-        mysql_stmt_close(p->prepared);
-    p->prepared = NULL;
-    p->ended = true;
-    settle(p);
+    end(p);
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events)
@@ -493,6 +498,11 @@ static void kill_done(uv_work_t *work, int status)
 void rh_mysql_statement_cancel(rh_op *op)
 {
     struct progress *p = ((rh_mysql_statement *)op)->impl;
+    if (!p->begun) { /* nothing was sent, and nothing shall be */
+        uv_poll_stop(&p->connection->poll);
+        end(p);
+        return;
+    }
     p->connection->lost = true;
     p->kill.data = p;
     p->killing = uv_queue_work(rh_loop(), &p->kill, kill_work, kill_done) == 0;
