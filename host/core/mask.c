@@ -12,8 +12,9 @@
 enum {
     SHORTEST = 6,
     PREFIX = 4,
-    FILTER_BITS = 16,
-    HEADS = 1024,
+    FILTER_BITS = 18,
+    START_BITS = 16,
+    HEADS = 4096,
 };
 
 struct pattern {
@@ -35,7 +36,8 @@ struct secret {
 };
 
 struct rh_mask {
-    uint64_t filter[(1 << FILTER_BITS) / 64];
+    uint64_t filter[(1 << FILTER_BITS) / 64]; /* the first four bytes of patterns */
+    uint64_t starts[(1 << START_BITS) / 64];  /* and the first one, two, three */
     struct head *heads[HEADS];
     struct secret *secrets;
     size_t count;
@@ -58,6 +60,20 @@ static uint32_t hash(const char *bytes)
 static bool may_begin(const rh_mask *mask, uint32_t h)
 {
     return mask->filter[h / 64] >> (h % 64) & 1;
+}
+
+/* Of fewer bytes than PREFIX. */
+static uint32_t start_hash(const char *bytes, size_t size)
+{
+    uint32_t word = 0;
+    memcpy(&word, bytes, size);
+    return ((word << 2 | (uint32_t)size) * UINT32_C(0x9e3779b1)) >> (32 - START_BITS);
+}
+
+static bool may_start(const rh_mask *mask, const char *bytes, size_t size)
+{
+    uint32_t h = start_hash(bytes, size);
+    return mask->starts[h / 64] >> (h % 64) & 1;
 }
 
 /* ── the set ──────────────────────────────────────────────────────────────────────────────────── */
@@ -118,6 +134,10 @@ static void add_head(rh_mask *mask, const char *bytes, struct pattern *pattern, 
     *head = (struct head){*at, pattern, owner};
     *at = head;
     mask->filter[h / 64] |= UINT64_C(1) << (h % 64);
+    for (size_t start = 1; start < PREFIX; start++) {
+        h = start_hash(bytes, start);
+        mask->starts[h / 64] |= UINT64_C(1) << (h % 64);
+    }
 }
 
 static const char *const line_ends[] = {"\n", "\r\n", "\\n", "\\r\\n"};
@@ -316,17 +336,6 @@ static const struct pattern *match(const rh_mask *mask, const char *text, size_t
     return NULL;
 }
 
-/* Does a pattern begin with these few bytes (fewer than the filter needs)? */
-static bool begins(const rh_mask *mask, const char *text, size_t size)
-{
-    bool open = false;
-    for (size_t i = 0; i < HEADS && !open; i++)
-        for (const struct head *head = mask->heads[i]; head && !open; head = head->next)
-            if (head->owner)
-                fits(head->pattern, text, size, &open);
-    return open;
-}
-
 /* Masks what is certain; returns how many bytes that was. A byte within a secret is dropped, and looked at
  * all the same: another secret may begin in the middle of this one and reach beyond its end. */
 static size_t scan(rh_mask_stream *stream, const char *text, size_t size, bool last, rh_buffer *out,
@@ -354,7 +363,7 @@ static size_t scan(rh_mask_stream *stream, const char *text, size_t size, bool l
                     *replaced = true;
                 }
             }
-        } else if (!last && begins(mask, text + at, left))
+        } else if (!last && may_start(mask, text + at, left))
             break;
         at++;
         if (stream->covered) {
