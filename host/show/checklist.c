@@ -107,7 +107,8 @@ static void add_banner(const rh_pen *pen, rh_node *node, const json_t *payload)
 {
     rh_buffer bar = {0};
     rh_buffer_adds(&bar, " ↶ ROLLING BACK");
-    rh_buffer_addf(&bar, "%*s", pen->columns - 1 - rh_text_width(bar.data), "");
+    if (pen->colour) /* a bar across the screen */
+        rh_buffer_addf(&bar, "%*s", pen->columns - 1 - rh_text_width(bar.data), "");
     rh_buffer_adds(pen->out, "\n");
     rh_pen_row(pen, 0, RH_ALARM, bar.data);
     rh_buffer_free(&bar);

@@ -459,6 +459,8 @@ static void leave_run(rh_model *model, const rh_event *event, const json_t *payl
         set(&status, rh_strdup("aborted"));
     set(&model->status, status ? status : rh_strdup("ended"));
     set(&model->error, rh_payload_error(payload));
+    const char *code = rh_payload_text(json_object_get(payload, "error"), "code");
+    model->asked = code && strcmp(code, "rollback") == 0;
     model->exit_code = rh_payload_integer(payload, "exit", -1);
     model->left_us = event->time_us;
     model->ended = strcmp(event->type, "run.end") == 0;

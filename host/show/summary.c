@@ -30,6 +30,8 @@ const char *rh_summary_title(const rh_model *model, rh_mood *mood)
             return "Aborted";
         if (model->status && strcmp(model->status, "waiting") == 0)
             return "Waiting";
+        if (model->asked && model->exit_code == 3)
+            return "Rolled back completely";
         return by_exit[model->exit_code].title;
     }
     if (json_object_size(model->doubts) > 0)

@@ -195,7 +195,7 @@ describe("rollback", function()
         assert.matches("OUT +[^\n]*| unchanged", result.out)
         result = host(steered, "resume")
         assert.equal(3, result.code)
-        assert.matches("Failed and rolled back", result.out)
+        assert.matches("Rolled back", result.out)
     end)
 end)
 
