@@ -54,7 +54,7 @@ function engine.as_error(err)
 end
 
 local PLAYBOOK_ERROR = { lua = true, usage = true, misplaced = true, options = true, undefined = true, upvalue = true,
-    syntax = true, module = true, memory = true, cpu = true }
+    syntax = true, module = true, destructive = true, memory = true, cpu = true }
 
 --- An error of the playbook itself (wrong use, a nil index), as opposed to what an effect found.
 function engine.is_playbook_error(err)

@@ -321,10 +321,10 @@ local function succeeded(value)
         return roll_back(engine.asked_rollback or engine.frozen, true)
     end
     local outcome = { status = "succeeded" }
+    local kept = value ~= nil and host.keep(value) or nil
     run_hooks("succeeded", outcome)
     run_hooks("finished", outcome)
     engine.stop_services("")
-    local kept = value ~= nil and host.keep(value) or nil
     return finish("succeeded", nil, { result = kept })
 end
 

@@ -132,7 +132,7 @@ end
 -- and the common ones. → opts, body
 function options.verb(verb, name, opts, body, spec)
     if type(name) ~= "string" or name == "" then
-        refuse(verb, ("the first argument is its name, a text, not %s"):format(a(kind_of(name))))
+        refuse(verb, ("the first argument is its name, a text, not %s"):format(name == "" and "an empty one" or a(kind_of(name))))
     end
     local where = ("%s %q"):format(verb, name)
     if body == nil and type(opts) == "function" then opts, body = nil, opts end

@@ -212,6 +212,18 @@ describe("a step's done", function()
             step("b", { done = function() return sh.check "test -e ledger" end }, function() log "b" end)]])
     end)
 
+    it("is refused what destroys data, as a gate is", function()
+        local check = 'function() return sh.check "echo db:reset" end'
+        local more = 'function() log "on" end'
+        for _, text in ipairs { 'step("a", { done = ' .. check .. " }, " .. more .. ")",
+            'gate("a", { within = "9s" }, ' .. check .. ")" } do
+            local result = play.run(HEAD .. text, { protected = true })
+            assert.equal(1, result.code, result.out .. result.err)
+            assert.matches("db:reset.*refused in the protected environment", play.message(result))
+            assert.equal("", (ledger(result)))
+        end
+    end)
+
     it("changes nothing, and has no slips of the pen", function()
         expect(1, "", 'step("a", { done = function() log "done" end }, function() log "a" end)', "a check must not")
         expect(1, "", 'step("a", { done = function() return typo end }, function() log "a" end)', '"typo" is not defined')
@@ -343,5 +355,14 @@ describe("secrets", function()
         expect(2, "", 'local s = secret "TOKEN"', "demo.lua:5: the secret TOKEN is shorter than 6 bytes",
             { env = { TOKEN = "abc" } })
         expect(2, "", 'asset "none.sql"', "demo.lua:5: there is no file")
+    end)
+end)
+
+describe("what a playbook returns", function()
+    it("is looked at before anybody is told of a success", function()
+        local result = play.run(HEAD .. 'on.succeeded(function() step("tell", function() log "told" end) end) step("a", function() '
+            .. 'log "a" end) return log')
+        assert.equal(1, result.code, result.out .. result.err)
+        assert.equal("a", (ledger(result)))
     end)
 end)

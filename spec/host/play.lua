@@ -24,7 +24,7 @@ end
 local function command(path, folder, options)
     local made = { path, "--output", options.output or "json", cwd = folder, state = folder .. "/state", env = options.env,
         timeout = options.timeout }
-    for _, word in ipairs(options.raw and {} or { "--env", "staging" }) do made[#made + 1] = word end
+    for _, word in ipairs(options.raw and {} or { "--env", options.protected and "production" or "staging" }) do made[#made + 1] = word end
     for _, word in ipairs(options) do made[#made + 1] = word end
     return made
 end
@@ -50,7 +50,7 @@ local function extend(result, folder, path)
 end
 
 -- Runs it to its end. options: words for the command line, env, timeout, more (header fields), raw (no header), output
--- (json)
+-- (json), protected (for production)
 function play.run(body, options)
     options = options or {}
     local path, folder = t.playbook(options.raw and body or play.text(body, options.more), "demo", options.folder)

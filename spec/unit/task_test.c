@@ -108,6 +108,15 @@ static void cancels_now_and_soon(void **state)
           "all of it");
 }
 
+static void is_not_woken_by_a_wait_that_ended_before_it_began(void **state)
+{
+    (void)state;
+    CHECK("local t = task.spawn(function() pcall(task.sleep, 60000) task.clear() task.sleep(5) "
+          "  return 'slept' end) "
+          "task.cancel(t, 'soon', false) local _, word = task.join(t) return word",
+          "slept");
+}
+
 static void keeps_the_deadline(void **state)
 {
     (void)state;
@@ -197,6 +206,7 @@ int main(void)
         cmocka_unit_test(takes_what_is_done_already),
         cmocka_unit_test(passes_errors_on),
         cmocka_unit_test(cancels_now_and_soon),
+        cmocka_unit_test(is_not_woken_by_a_wait_that_ended_before_it_began),
         cmocka_unit_test(keeps_the_deadline),
         cmocka_unit_test(refuses_to_wait_where_it_cannot),
         cmocka_unit_test(bounds_cpu_and_memory),
