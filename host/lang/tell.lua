@@ -197,6 +197,9 @@ local function rounds()
     return list
 end
 
+-- How often a call is begun that a crash cut off: a host that dies of it must get past it.
+local TRIES = 3
+
 --- Runs fn(…), which waits for a person, and calls people meanwhile: at once, unless the question stands `here`, at the
 --- run's own terminal, and at the later steps of the header's escalation. `since` is the seq and `at` the time (ms) of the
 --- event that began the wait. What was told is recorded: a resumed run tells the rest. wait = { text, command, since, at,
@@ -205,19 +208,22 @@ function engine.calling(scope, wait, fn, ...)
     if next(header.notify or {}) == nil then
         return fn(...) -- the terminal and the journal say the same
     end
-    local function told(key)
-        local _, seq = host.recall("call", key)
-        return seq and seq > wait.since
+    local function tried(key)
+        local call, seq = host.recall("call", key)
+        return call and seq > wait.since and (call.done and TRIES or call.try) or 0
     end
     local caller = host.task.spawn(function()
         for i, round in ipairs(rounds()) do
             local key = ("%s!call%d"):format(scope.key, i)
-            if not told(key) and not (wait.here and i == 1) then
+            local call = { name = scope.name, whom = round.whom or called(round), try = tried(key) + 1 }
+            if call.try <= TRIES and not (wait.here and i == 1) then
                 if round.after > 0 then host.task.sleep_until(wait.at + round.after) end
-                local whom = round.whom or called(round)
+                engine.record("call", key, call)
+                engine.commit()
                 engine.within(scope.parent, alert, "call about " .. scope.name, ("%s%s\n%s"):format(wait.text,
-                    whom ~= "" and ". Call: " .. whom or "", wait.command))
-                engine.record("call", key, { name = scope.name, whom = whom })
+                    call.whom ~= "" and ". Call: " .. call.whom or "", wait.command))
+                call.done = true
+                engine.record("call", key, call)
                 engine.commit()
             end
         end

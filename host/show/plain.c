@@ -125,7 +125,7 @@ static void print_waiting(rh_view *view, const rh_node *node, int64_t time_us)
         return;
     rh_buffer text = {0};
     char *what = rh_node_waiting_for(node);
-    rh_buffer_addf(&text, "%s %s: %s", node->kind, place(node), what);
+    rh_buffer_addf(&text, "%s%s%s: %s", node->kind, *node->key ? " " : "", place(node), what);
     free(what);
     if (node->until_us) {
         rh_buffer_adds(&text, " until ");

@@ -118,7 +118,7 @@ describe("who must answer", function()
         assert.equal(("demo in staging, run %s: \"Go on\" waits for approval by lead (%s). Call: lead (%s)\n%s\n"):format(
             play.id(run), me, me, command) .. ("demo in staging, run %s: \"Go on\" waits for approval by lead (%s). "
             .. "Call: dba (nobody) after 300ms\n%s\n"):format(play.id(run), me, command), told(run))
-        play.await(run, "call", "Go on!call2")
+        t.eventually("the end of it", function() return (run:last("call", "Go on!call2") or {}).done end)
         run:kill("sigkill")
         run:wait()
         local again = play.again(run, { "resume", started = true })
@@ -131,11 +131,12 @@ describe("who must answer", function()
     it("is called to a confirmation, too; an answer ends the escalation", function()
         local run = play.start([[confirm "Login works" step("later", function() require("rollout.sh").run { "sleep", "0.5" } end)]],
             { more = CALLS })
-        play.await(run, "call", "Login works!call1")
+        t.eventually("the call", function() return (run:last("call", "Login works!call1") or {}).done end)
         play.drop(run, "confirm", { name = "Login works", answer = "pass" })
         run:wait()
         assert.equal(0, run.code, run.out .. run.err)
-        assert.matches('"Login works" waits for an answer. Call: lead [^\n]*\nrollouthost confirm %S+ "Login works" %-%-pass', told(run))
+        assert.matches('"Login works" waits for an answer. Call: lead [^\n]*\nrollouthost confirm %S+ "Login works" %-%-pass',
+            told(run))
         assert.is_nil(told(run):find("dba", 1, true))
     end)
 end)
