@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 
 #include "core/buffer.h"
+#include "core/mask.h"
 #include "core/suggest.h"
 
 #include <stdarg.h>
@@ -11,8 +12,11 @@
 
 int rh_complain(int code, rh_error *error)
 {
-    fprintf(stderr, "rollouthost: %s\n",
-            error->message ? error->message : "something failed without a reason");
+    const char *text = error->message ? error->message : "something failed without a reason";
+    rh_buffer masked = {0};
+    rh_mask_text(rh_mask_process(), text, strlen(text), &masked);
+    fprintf(stderr, "rollouthost: %s\n", masked.data ? masked.data : "");
+    rh_buffer_free(&masked);
     rh_error_clear(error);
     return code;
 }

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 
 /* A part is plain text (no name) or one named secret. Every secret keeps its parts, so that it can be shown
  * and journaled without its value. */
@@ -244,6 +246,13 @@ void rh_secret_found_by(rh_secret_finder fn, void *data)
 {
     finder = fn;
     finder_data = data;
+}
+
+void rh_secret_close_up(void)
+{
+    const struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+    prctl(PR_SET_DUMPABLE, 0);
 }
 
 void rh_secret_open(lua_State *L)

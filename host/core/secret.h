@@ -35,5 +35,7 @@ typedef bool (*rh_secret_finder)(lua_State *L, const char *name, void *data);
 void rh_secret_found_by(rh_secret_finder finder, void *data);
 
 void rh_secret_open(lua_State *L); /* registers the metatable */
+/* For a process that is to hold secrets: no core file, and no other process of the same user may look into it. */
+void rh_secret_close_up(void);
 
 #endif

@@ -267,7 +267,7 @@ function door.effect(def)
         local mode = host.run.mode
         if mode == "lua" then
             engine.serial = (engine.serial or 0) + 1
-            return run_inside(def, args, context(scope, "lua." .. engine.serial, def), scope)
+            return perform(def, args, context(scope, "lua." .. engine.serial, def), scope)
         end
         engine.own_task(def.name)
         refuse_place(def, scope)

@@ -4,6 +4,8 @@
 #include "core/loop.h"
 #include "core/luaenv.h"
 #include "core/luaerror.h"
+#include "core/mask.h"
+#include "core/secret.h"
 #include "core/task.h"
 #include "run/guardian.h"
 #include "run/host.h"
@@ -67,6 +69,14 @@ static int open_script(lua_State *L)
     return 0;
 }
 
+static void complain(const char *who, const char *text)
+{
+    rh_buffer masked = {0};
+    rh_mask_text(rh_mask_process(), text, strlen(text), &masked);
+    fprintf(stderr, "%s%s\n", who, masked.data ? masked.data : "");
+    rh_buffer_free(&masked);
+}
+
 static int play(lua_State *L, rh_error *error)
 {
     bool finished = false;
@@ -88,7 +98,7 @@ static int play(lua_State *L, rh_error *error)
     const char *trace = lua_tostring(L, -1);
     rh_error_from_lua(L, top + 2, error);
     if (trace)
-        fprintf(stderr, "%s\n", trace);
+        complain("", trace);
     return 1;
 }
 
@@ -96,6 +106,7 @@ int rh_lua_main(int argc, char **argv)
 {
     rh_error error = {0};
     int code = 1;
+    rh_secret_close_up();
     script.argc = argc;
     script.argv = argv;
     script.request.intent = "lua";
@@ -117,7 +128,7 @@ int rh_lua_main(int argc, char **argv)
     rh_sources_free(script.host.sources);
     rh_variables_close(script.host.variables);
     if (rh_error_is_set(&error))
-        fprintf(stderr, "rollouthost lua: %s\n", error.message);
+        complain("rollouthost lua: ", error.message);
     rh_error_clear(&error);
     return code;
 }

@@ -5,6 +5,7 @@
 #include "core/loop.h"
 #include "core/luaenv.h"
 #include "core/luaerror.h"
+#include "core/secret.h"
 #include "core/task.h"
 #include "run/guardian.h"
 #include "run/host.h"
@@ -17,8 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -217,14 +216,6 @@ static int ended_with(void)
     return exit_code;
 }
 
-/* Secrets must not reach a core file. */
-static void forbid_cores(void)
-{
-    struct rlimit none = {0, 0};
-    setrlimit(RLIMIT_CORE, &none);
-    prctl(PR_SET_DUMPABLE, 0);
-}
-
 static bool prepare(rh_error *error)
 {
     run.host.request = &run.request;
@@ -246,7 +237,7 @@ static bool prepare(rh_error *error)
         !rh_sources_attach(run.host.sources, run.run_dir, run.host.journal, error))
         return false;
     if (!plan) {
-        forbid_cores();
+        rh_secret_close_up();
         run.host.has_key = rh_state_key(run.request.state, run.host.key, error);
         return run.host.has_key;
     }

@@ -209,6 +209,21 @@ describe("secrets", function()
         end
     end)
 
+    it("are masked for a script as well", function()
+        local folder = t.temp()
+        t.write(folder .. "/token", "sesame-open\n")
+        local script = t.write(folder .. "/script.lua", [[
+            local fs, sh = require "rollout.fs", require "rollout.sh"
+            print(fs.read("token", { secret = true }), fs.read "token", sh.run { "cat", "token" }.out)
+            error("it is sesame-open", 0)
+        ]])
+        local result = t.run { t.binary, "lua", script, cwd = folder }
+        assert.equal(1, result.code)
+        assert.equal("‹secret token›\t‹secret token›\n\t‹secret token›\n\n", result.out)
+        assert.matches("it is ‹secret token›", result.err, 1, true)
+        assert.is_nil((result.out .. result.err):find("sesame", 1, true))
+    end)
+
     it("are out of reach of other processes of the same user", function()
         local path, folder = t.playbook('playbook "quiet" { environments = { "staging" } } step("a", function() '
             .. 'require("rollout.sh").run "true" end) wait "1m"', "quiet")
