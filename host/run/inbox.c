@@ -18,10 +18,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LARGEST = 1024 * 1024 };
+enum {
+    LARGEST = 1024 * 1024,
+    SOON = 200,   /* ms until there is a watch */
+    BLIND = 1000, /* ms between two looks where no watch can be had */
+};
 
 struct rh_inbox {
     uv_fs_event_t watch;
+    uv_timer_t timer; /* until there is a watch */
+    unsigned handles; /* that are not closed */
     rh_waiters waiters;
     char *folder;
     char *run;
@@ -173,6 +179,13 @@ bool rh_inbox_remove(rh_inbox *inbox, const char *file)
 
 /* Watching. ---------------------------------------------------------------------------------------- */
 
+static void wake(rh_inbox *inbox)
+{
+    uv_unref((uv_handle_t *)&inbox->watch);
+    uv_unref((uv_handle_t *)&inbox->timer);
+    rh_waiters_wake(&inbox->waiters, NULL);
+}
+
 static void changed(uv_fs_event_t *watch, const char *file, int events, int status)
 {
     (void)events, (void)status;
@@ -180,16 +193,37 @@ static void changed(uv_fs_event_t *watch, const char *file, int events, int stat
     if (file && (file[0] == '.' || is_told(inbox, file)))
         return; /* half-written */
     char *path = file ? rh_format("%s/%s", inbox->folder, file) : NULL;
-    if (!path || access(path, F_OK) == 0) { /* not for one that was just removed */
-        uv_unref((uv_handle_t *)watch);
-        rh_waiters_wake(&inbox->waiters, NULL);
-    }
+    if (!path || access(path, F_OK) == 0) /* not for one that was just removed */
+        wake(inbox);
     free(path);
+}
+
+static bool holds_news(const rh_inbox *inbox)
+{
+    bool news = false;
+    DIR *folder = opendir(inbox->folder);
+    for (struct dirent *entry = NULL; folder && !news && (entry = readdir(folder));)
+        news = is_candidate(entry) && !is_told(inbox, entry->d_name);
+    if (folder)
+        closedir(folder);
+    return news;
+}
+
+static void watch_from_now(uv_timer_t *timer)
+{
+    rh_inbox *inbox = timer->data;
+    if (uv_fs_event_start(&inbox->watch, changed, inbox->folder, 0) != 0)
+        uv_timer_start(timer, watch_from_now, BLIND,
+                       0); /* of inotify a user may have only so much */
+    if (holds_news(inbox))
+        wake(inbox);
 }
 
 static void closed(uv_handle_t *handle)
 {
     rh_inbox *inbox = handle->data;
+    if (--inbox->handles > 0)
+        return;
     for (size_t i = 0; i < inbox->told_count; i++)
         free(inbox->told[i]);
     free(inbox->told);
@@ -204,24 +238,31 @@ rh_inbox *rh_inbox_open(const char *run_dir, rh_error *error)
     inbox->folder = rh_format("%s/inbox", run_dir);
     inbox->run = rh_strdup(last_part(run_dir));
     uv_fs_event_init(rh_loop(), &inbox->watch);
-    inbox->watch.data = inbox;
-    int status = uv_fs_event_start(&inbox->watch, changed, inbox->folder, 0);
+    uv_timer_init(rh_loop(), &inbox->timer);
+    inbox->handles = 2;
+    inbox->watch.data = inbox->timer.data = inbox;
+    /* Giving a watch back takes the kernel up to 10 ms, twice of all that a short run takes: those get none. */
+    uv_timer_start(&inbox->timer, watch_from_now, SOON, 0);
     uv_unref((uv_handle_t *)&inbox->watch);
-    if (status == 0)
+    uv_unref((uv_handle_t *)&inbox->timer);
+    if (access(inbox->folder, R_OK | X_OK) == 0)
         return inbox;
-    rh_fail_uv(error, status, "cannot watch the inbox %s", inbox->folder);
+    rh_fail_errno(error, errno, "cannot watch the inbox %s", inbox->folder);
     rh_inbox_close(inbox);
     return NULL;
 }
 
 void rh_inbox_close(rh_inbox *inbox)
 {
-    if (inbox)
-        uv_close((uv_handle_t *)&inbox->watch, closed);
+    if (!inbox)
+        return;
+    uv_close((uv_handle_t *)&inbox->timer, closed);
+    uv_close((uv_handle_t *)&inbox->watch, closed);
 }
 
 rh_op *rh_inbox_wait(rh_inbox *inbox)
 {
     uv_ref((uv_handle_t *)&inbox->watch); /* somebody waits for it: the loop has something to do */
+    uv_ref((uv_handle_t *)&inbox->timer);
     return rh_waiters_add(&inbox->waiters, true);
 }

@@ -25,7 +25,7 @@ typedef struct rh_inbox_message {
 
 typedef struct rh_inbox rh_inbox;
 
-/* Watches the inbox from now on. */
+/* Watches the inbox, from a moment later on; what comes before that is told then. */
 rh_inbox *rh_inbox_open(const char *run_dir, rh_error *error);
 void rh_inbox_close(rh_inbox *inbox); /* no task waits any more; NULL is fine */
 /* Calls fn for each message, oldest first; it is valid during the call. What is no message (a link, a file
