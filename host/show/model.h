@@ -59,7 +59,7 @@ typedef struct rh_model {
     bool ended;        /* by run.end: for good */
     bool is_protected; /* the environment */
     bool rolling_back, rolled_back;
-    bool asked; /* a person asked for the rollback: nothing had failed */
+    bool asked;    /* a person asked for the rollback: nothing had failed */
     int turns;     /* processes that worked on it */
     json_t *armed; /* key → name of compensations that are registered and neither run nor dropped */
     json_t *committed; /* names of what commit() made impossible to undo */
