@@ -38,6 +38,16 @@ local function undo_stage(scope, err)
     error(err, 0)
 end
 
+-- What an earlier process undid of a stage, or began to, stays undone: it is replayed only as far as it came.
+local function frozen_for(begun)
+    if begun then
+        local cause = engine.revive_error(begun.cause)
+        cause.code, cause.control, cause.policy = "failed", true, "stage"
+        engine.frozen = cause
+        return cause
+    end
+end
+
 local function check_lock(scope, opts)
     if opts.holds_lock == false and #unwind.armed(nil, true) > 0 then
         engine.fail("usage", string.format("stage %q: holds_lock = false lets other runs change what this one would undo: "
@@ -100,6 +110,7 @@ engine.verb("stage", function(name, opts, fn)
     end
     local started = host.mono()
     local was_ended
+    local undone = not engine.frozen and frozen_for(host.recall("rollback.begin", scope.key))
     local result = table.pack(pcall(engine.within, scope, function()
         local open
         was_ended, open = begin(scope, opts)
@@ -110,6 +121,9 @@ engine.verb("stage", function(name, opts, fn)
         end
         return engine.deadline(limit, string.format("stage %q", name), fn)
     end))
+    if undone then
+        result, engine.frozen = result[1] and { false, undone } or result, nil
+    end
     if result[1] or not engine.passes_on(result[2]) or result[2].code == "failed" then
         stop_services(scope.key) -- a pause leaves them running
     end
