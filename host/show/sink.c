@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -74,11 +75,8 @@ static void send_pending(rh_sink *sink)
     }
     const size_t rest = sink->pending.size - sent;
     if (sent > 0) {
-        char *tail = rest ? rh_strndup(sink->pending.data + sent, rest) : NULL;
-        rh_buffer_clear(&sink->pending);
-        if (tail)
-            rh_buffer_add(&sink->pending, tail, rest);
-        free(tail);
+        memmove(sink->pending.data, sink->pending.data + sent, rest);
+        sink->pending.size = rest;
     }
     if (rest)
         wait_writable(sink);
@@ -102,7 +100,7 @@ void rh_sink_write(rh_sink *sink, const char *bytes, size_t size)
 {
     if (sink->gone || size == 0)
         return;
-    if (sink->pending.size + size > KEEP) {
+    if (sink->pending.size > 0 && sink->pending.size + size > KEEP) {
         if (!sink->skipped)
             rh_buffer_adds(&sink->pending,
                            "\n… the reader is too slow: some output is left out here\n");
