@@ -8,7 +8,7 @@ local t = require "spec.helper"
 local chain = require "spec.faults.chain"
 local terp = require "spec.world.terp"
 
-local EVERY = 12
+local EVERY = 20
 
 -- One measurement each, over so long a time that the machine's load does not show.
 local SHORT = { validated = "0s", window = "1m", watch = "100ms", watch_every = "1m", aftercare = "100ms",
