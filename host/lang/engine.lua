@@ -250,8 +250,16 @@ function engine.observe(kind, produce)
     return value
 end
 
+--- While the inbox is not watched yet: lets the task that takes what lies there come first.
+function engine.look_early()
+    if host.inbox_early() then
+        task.sleep(0)
+    end
+end
+
 --- Raises what was asked of this task meanwhile (pause, rollback, a sibling's failure). Called before each effect.
 function engine.pause_point()
+    engine.look_early()
     local asked = task.cancelled()
     if asked then
         error(asked, 0)

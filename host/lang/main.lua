@@ -356,6 +356,7 @@ function main.run()
     prepare()
     environment.build()
     local result = table.pack(pcall(engine.closed, environment.play, host.run.playbook))
+    pcall(engine.look_early) -- a rollback that was asked for meanwhile
     if result[1] and not engine.header then
         result = { false, engine.error("usage", host.run.playbook .. ' declares no playbook: begin it with playbook "name" { … }') }
     end

@@ -64,6 +64,14 @@ static int inbox_wait(lua_State *L)
     return rh_await(L, rh_inbox_wait(host->inbox), 0);
 }
 
+/* () → whether a message came before the inbox is watched; who waits for one is woken */
+static int inbox_early(lua_State *L)
+{
+    rh_host *host = rh_host_of(L);
+    lua_pushboolean(L, host->inbox && rh_inbox_look_early(host->inbox));
+    return 1;
+}
+
 /* (file) */
 static int inbox_done(lua_State *L)
 {
@@ -78,8 +86,11 @@ static int inbox_done(lua_State *L)
 
 void rh_host_open_inbox(lua_State *L, rh_host *host)
 {
-    static const luaL_Reg calls[] = {
-        {"inbox", inbox}, {"inbox_wait", inbox_wait}, {"inbox_done", inbox_done}, {NULL, NULL}};
+    static const luaL_Reg calls[] = {{"inbox", inbox},
+                                     {"inbox_wait", inbox_wait},
+                                     {"inbox_done", inbox_done},
+                                     {"inbox_early", inbox_early},
+                                     {NULL, NULL}};
     lua_pushlightuserdata(L, host);
     luaL_setfuncs(L, calls, 1);
 }

@@ -219,6 +219,14 @@ static void watch_from_now(uv_timer_t *timer)
         wake(inbox);
 }
 
+bool rh_inbox_look_early(rh_inbox *inbox)
+{
+    if (uv_is_active((uv_handle_t *)&inbox->watch) || !holds_news(inbox))
+        return false;
+    wake(inbox);
+    return true;
+}
+
 static void closed(uv_handle_t *handle)
 {
     rh_inbox *inbox = handle->data;

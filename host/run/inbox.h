@@ -32,6 +32,8 @@ void rh_inbox_close(rh_inbox *inbox); /* no task waits any more; NULL is fine */
  * that others can write, not JSON, meant for another run) is told once in a `warning` event and stays. */
 bool rh_inbox_scan(rh_inbox *inbox, void (*fn)(void *data, const rh_inbox_message *message),
                    void *data, rh_error *error);
+/* Until it is watched: wakes who waits, and returns true, if there is something new. */
+bool rh_inbox_look_early(rh_inbox *inbox);
 /* Removes a message; false if the folder does not let us (another user's message in another user's run). */
 bool rh_inbox_remove(rh_inbox *inbox, const char *file);
 /* An op to await: done when the next file arrives. */
