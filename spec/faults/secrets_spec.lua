@@ -4,7 +4,6 @@ local uv = require "luv"
 local play = require "spec.host.play"
 local leaks = require "spec.world.leaks"
 local t = require "spec.helper"
-local terp = require "spec.world.terp"
 
 local function random(bytes)
     return (uv.random(bytes):gsub(".", function(c) return ("%02x"):format(c:byte()) end))
@@ -83,18 +82,6 @@ local function some_secrets()
     }
 end
 
--- What the watcher found; what a host was given in its environment stands there, for root's eyes.
-local function gather(watcher, found)
-    local leaked, rounds, seen = leaks.watched(watcher)
-    for _, one in ipairs(leaked) do
-        if not one:find "^INHERITED as .* the environment of rollouthost$" then
-            found[#found + 1] = one
-        end
-    end
-    assert(rounds > 10, "only looked " .. rounds .. " times")
-    return seen
-end
-
 -- Root without its capabilities is a user like others.
 local function read_as_user(path)
     local command = { "cat", path }
@@ -146,27 +133,12 @@ describe("secrets", function()
             local shown = search(t.run(command(table.unpack(words))), table.concat(words, " "))
             assert.equal(0, shown.code, shown.err)
         end
-        local seen = gather(watcher, found)
+        local seen = leaks.gather(watcher, found)
         leaks.search_tree(here, needles, function(path) return own(path:sub(#here + 2)) end, found)
         assert(#found == 0, table.concat(found, "\n"))
         for _, program in ipairs { "rollouthost", "rollouthost-guardian" } do
             assert(seen[program .. " without cores"], program .. " was not seen without cores")
         end
-    end)
-
-    it("of TERP stand nowhere, whether its rollout succeeds or is taken back", function()
-        terp.up("smoke")
-        local found = {}
-        for _, environment in ipairs { "staging", "production" } do
-            local secrets = terp.secrets(environment)
-            local needles = leaks.needles(secrets)
-            local watcher = leaks.watch(terp.state(), needles)
-            local rollout = terp.rollout(environment)
-            assert.equal(environment == "staging" and 0 or 3, rollout.code, rollout.out)
-            leaks.search(rollout.out .. rollout.err, needles, "the output of " .. environment, found)
-            gather(watcher, found)
-        end
-        assert(#found == 0, table.concat(found, "\n"))
     end)
 
     it("fail the effect whose path or name they would corrupt, before it does anything", function()
