@@ -459,7 +459,8 @@ static int l_locals(lua_State *L)
 {
     if (!running)
         return 0;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, running->locals_ref); /* a coroutine of its own has them too */
+    lua_rawgeti(L, LUA_REGISTRYINDEX,
+                running->locals_ref); /* a coroutine of its own has them too */
     return 1;
 }
 

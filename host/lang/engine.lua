@@ -5,81 +5,15 @@ local units = require "lang.units"
 
 local task = host.task
 local engine = { words = {}, run = host.run, rt = {} }
+for name, fn in next, require "lang.errors" do
+    engine[name] = fn
+end
+local error_metatable = host.error_metatable
 
 --- "run" or "plan".
 function engine.mode()
     return host.run.mode
 end
-
--- ---- errors ----
-
-local error_metatable = host.error_metatable
-
---- An error of the one type. Fields given in `fields` (cause, control, detail, policy …) are copied in.
-function engine.error(code, message, fields)
-    local err = { code = code, message = message }
-    for key, value in next, fields or {} do -- in no order: it costs each of 10,000 steps less than pairs
-        err[key] = value
-    end
-    return setmetatable(err, error_metatable)
-end
-
---- Raises an error that nothing swallows: pcall, xpcall and coroutines of the playbook pass it on.
-function engine.fail(code, message, detail)
-    error(engine.error(code, message, { control = true, detail = detail, where = engine.blame() }), 0)
-end
-
---- Raises an ordinary error, blamed on the playbook's line.
-function engine.raise(code, message, detail)
-    error(engine.error(code, message, { detail = detail, where = engine.blame() }), 0)
-end
-
---- Any Lua value as an error of the one type (strings come from Lua itself: a nil index, error "…").
-function engine.as_error(err)
-    if debug.getmetatable(err) == error_metatable then
-        return err
-    end
-    local kind = type(err)
-    local text = (kind == "string" or kind == "number" or kind == "boolean") and tostring(err) or "error of type " .. kind
-    if host.is_secret(err) then
-        text = tostring(err) -- its name
-    elseif kind == "table" and type(rawget(err, "message")) == "string" then
-        text = rawget(err, "message")
-    end
-    if text == "not enough memory" then
-        return engine.error("memory", "the playbook's Lua needs more memory than it may have (256 MiB)")
-    end
-    local where, rest = text:match("^([^\n:]+:%d+): (.*)$")
-    return engine.error("lua", rest or text, { where = where })
-end
-
-local PLAYBOOK_ERROR = { lua = true, usage = true, misplaced = true, options = true, undefined = true, upvalue = true,
-    syntax = true, module = true, destructive = true, memory = true, cpu = true }
-
---- An error of the playbook itself (wrong use, a nil index), as opposed to what an effect found.
-function engine.is_playbook_error(err)
-    local code = type(err) == "table" and err.code or "lua"
-    return PLAYBOOK_ERROR[code] or false
-end
-
---- What the journal keeps of an error.
-function engine.plain_error(err)
-    err = engine.as_error(err)
-    return {
-        code = err.code, message = err.message, module = err.module, detail = err.detail, where = err.where,
-        effect = err.effect, traceback = engine.is_playbook_error(err) and err.traceback or nil,
-        cause = err.cause and engine.plain_error(err.cause) or nil,
-    }
-end
-
-function engine.revive_error(plain)
-    local err = engine.error(plain.code, plain.message, plain)
-    err.cause = plain.cause and engine.revive_error(plain.cause)
-    return err
-end
-
---- "file:line" of the playbook's code that is being executed, or nil.
-engine.blame = host.line
 
 -- ---- scopes ----
 
@@ -101,12 +35,6 @@ end
 --- Runs fn(…) and then cleanup(), whether it returned or raised; its values or its error go on unchanged.
 function engine.finally(cleanup, fn, ...)
     return settle(cleanup, pcall(fn, ...))
-end
-
---- True for errors that a playbook's pcall passes on.
-function engine.is_control(err)
-    return debug.getmetatable(err) == error_metatable
-        and (err.control or err.code == "deadline" or err.code == "cpu") and true or false
 end
 
 local function closed(scope, ok, ...)

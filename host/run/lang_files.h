@@ -1,6 +1,7 @@
 /* The files of host/lang, one a line; lang.c embeds them. No include guard: included more than once. */
 /* clang-format off */
 LANG(engine)
+LANG(errors)
 LANG(door)
 LANG(step)
 LANG(stage)

@@ -67,61 +67,6 @@ void rh_model_free(rh_model *model)
     *model = (rh_model){0};
 }
 
-bool rh_node_is(const rh_node *node, const char *kind) { return strcmp(node->kind, kind) == 0; }
-
-const char *rh_node_note(const rh_node *node)
-{
-    if (!node->note || !node->error)
-        return node->note;
-    /* What was measured last stands in the error, there with all that did not hold. */
-    const char *colon = strstr(node->note, ": ");
-    const size_t size = colon ? (size_t)(colon - node->note) : strlen(node->note);
-    return strncmp(node->error, node->note, size) == 0 ? NULL : node->note;
-}
-
-char *rh_node_waiting_for(const rh_node *node)
-{
-    const char *whole = node->waiting_for ? node->waiting_for : "";
-    const char *last = node->note ? strstr(whole, node->note) : NULL;
-    char *what = last ? rh_strndup(whole, (size_t)(last - whole)) : rh_strdup(whole);
-    for (size_t size = strlen(what); last && size > 0 && strchr(": ", what[size - 1]);)
-        what[--size] = '\0';
-    return what;
-}
-
-/* Of the events that are neither begin nor end, those that are shown as a line of their own. */
-static bool is_point(const char *type)
-{
-    static const char *const points[] = {"note", "attach", "warning", "window", "countdown"};
-    for (size_t i = 0; i < sizeof points / sizeof *points; i++)
-        if (strcmp(type, points[i]) == 0)
-            return true;
-    return false;
-}
-
-bool rh_node_is_point(const rh_node *node) { return is_point(node->kind); }
-
-bool rh_node_is_open(const rh_node *node)
-{
-    return node->status == RH_NODE_RUNNING || node->status == RH_NODE_WAITING;
-}
-
-bool rh_node_has_failed_child(const rh_node *node)
-{
-    for (const rh_node *child = node->first; child; child = child->next)
-        if (child->status == RH_NODE_FAILED || child->status == RH_NODE_DOUBT)
-            return true;
-    return false;
-}
-
-int rh_node_depth(const rh_node *node)
-{
-    int depth = -1;
-    for (; node->parent; node = node->parent)
-        depth++;
-    return depth;
-}
-
 static rh_node *find(const rh_model *model, const char *key, size_t size)
 {
     /* Addresses as integers: jansson's object is the hash table that is here anyway. */
@@ -581,7 +526,7 @@ static rh_change apply(rh_model *model, const rh_event *event, json_t *payload)
             node = add_node(model, kind, event, payload); /* skipped before it began */
         end_node(model, node, event, payload);
         change = (rh_change){RH_CHANGE_ENDED, node, payload};
-    } else if (is_point(event->type)) {
+    } else if (rh_point_is(event->type)) {
         char *text = rh_payload_shown(payload, "text");
         if (!text && strcmp(kind, "attach") == 0)
             text = rh_format("attached %s", rh_payload_text(payload, "name"));
