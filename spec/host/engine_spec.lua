@@ -328,8 +328,9 @@ end)
 
 describe("a run that stopped", function()
     it("can be aborted, which ends it and lets the environment go", function()
-        local world = expect('do_step "one" rollback("r1", function() do_step "undo-one" end) fails("bad", { on_failure = "stop" })',
-            1, "one bad")
+        local world = expect([[
+            do_step "one" rollback("r1", function() do_step "undo-one" end) fails("bad", { on_failure = "stop" })
+        ]], 1, "one bad")
         assert.equal(6, world.run().code)
         local result = world.host("abort", "--reason", "given up")
         assert.equal(1, result.code)
@@ -339,8 +340,9 @@ describe("a run that stopped", function()
     end)
 
     it("can be rolled back", function()
-        local world = expect('do_step "one" rollback("r1", function() do_step "undo-one" end) fails("bad", { on_failure = "stop" })',
-            1, "one bad")
+        local world = expect([[
+            do_step "one" rollback("r1", function() do_step "undo-one" end) fails("bad", { on_failure = "stop" })
+        ]], 1, "one bad")
         local result = world.host("rollback", "--reason", "back")
         assert.equal(3, result.code, result.out .. result.err)
         assert.equal("one bad undo-one", world.ledger())

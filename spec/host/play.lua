@@ -24,7 +24,9 @@ end
 local function command(path, folder, options)
     local made = { path, "--output", options.output or "json", cwd = folder, state = folder .. "/state", env = options.env,
         timeout = options.timeout }
-    for _, word in ipairs(options.raw and {} or { "--env", options.protected and "production" or "staging" }) do made[#made + 1] = word end
+    for _, word in ipairs(options.raw and {} or { "--env", options.protected and "production" or "staging" }) do
+        made[#made + 1] = word
+    end
     for _, word in ipairs(options) do made[#made + 1] = word end
     return made
 end
