@@ -1,7 +1,8 @@
 # What a developer asks for. Included by the Makefile; `make` alone builds.
 
 JOBS    ?= 2
-TIMEOUT ?= 300
+# Seconds that one file may take before it counts as hung; several times of what the longest takes.
+TIMEOUT ?= 900
 C_FILES  = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
 
 # --- specs ------------------------------------------------------------------------------------------
