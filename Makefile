@@ -45,6 +45,7 @@ $(BUILD)/lua/host/lang/%.luac: host/lang/%.lua mk/compile.lua
 $(BUILD)/lua/modules/%.luac: modules/%.lua mk/compile.lua
 	@mkdir -p $(@D)
 	@lua5.4 mk/compile.lua rollout.$(*F) $< $@
+.SECONDARY: # compiled Lua is kept: nothing is made anew that has not changed
 $(BUILD)/obj/host/run/lang.o: $(LANG_SRC:%.lua=$(BUILD)/lua/%.luac)
 
 $(BUILD)/guardobj/%.o: %.c

@@ -16,7 +16,7 @@ local function install(folder)
     local me = uv.os_get_passwd().username
     local result = process.run {
         "mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal",
-        "--skip-test-db", "--datadir=" .. folder, "--user=" .. me, timeout = 120,
+        "--skip-test-db", "--force", "--datadir=" .. folder, "--user=" .. me, timeout = 120,
     }
     assert(result.code == 0, "mariadb-install-db: " .. result.out .. result.err)
 end

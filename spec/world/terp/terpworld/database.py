@@ -43,7 +43,7 @@ def start(place):
     if not data.exists():
         subprocess.run(["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--user=" + user(),
                         "--skip-test-db", "--auth-root-authentication-method=normal",
-                        "--skip-name-resolve"],
+                        "--skip-name-resolve", "--force"],  # no name of this machine needs to be known
                        check=True, stdout=subprocess.DEVNULL)
 
     def ready():
