@@ -231,18 +231,23 @@ describe("a step's done", function()
 end)
 
 describe("after a crash", function()
-    local function killed(text, type, options)
-        local run = play.start(HEAD .. text, options)
-        play.await(run, type)
+    -- Asked is what is said; it is recorded by then.
+    local function asks(host)
+        t.eventually("the question", function() return host.out:find("WAIT", 1, true) end)
+    end
+
+    local function killed_while_it_asks(text)
+        local run = play.start(HEAD .. text, { output = "plain" })
+        asks(run)
         run:kill("sigkill")
         run:wait()
         return run
     end
 
     it("a question is asked again, nothing is tried without an answer", function()
-        local first = killed('step("a", { on_failure = "ask" }, function() log "try" sh.run "test -e go" end)', "step.end")
-        local second = play.again(first, { "resume", started = true })
-        play.await(second, "run.resume")
+        local first = killed_while_it_asks('step("a", { on_failure = "ask" }, function() log "try" sh.run "test -e go" end)')
+        local second = t.start_host { "resume", cwd = first.folder, state = first.state }
+        asks(second)
         assert.equal("try", (ledger(first)))
         t.write(first.folder .. "/go", "")
         play.drop(first, "decide", { choice = "retry" })
@@ -252,7 +257,7 @@ describe("after a crash", function()
     end)
 
     it("an answer that was given meanwhile needs no name", function()
-        local first = killed('step("a", { on_failure = "ask" }, function() log "try" sh.run "exit 1" end)', "step.end")
+        local first = killed_while_it_asks('step("a", { on_failure = "ask" }, function() log "try" sh.run "exit 1" end)')
         play.drop(first, "decide", { choice = "done", reason = "seen", result = 7 })
         local second = play.again(first, { "resume", timeout = 20 })
         assert.equal(0, second.code, second.out .. second.err)
