@@ -12,7 +12,7 @@ local function run(command)
 end
 
 local function get(path, token)
-    local command = { "curl", "-s", "-w", "\n%{http_code}", env.API_URL .. path }
+    local command = { "curl", "-sS", "-w", "\n%{http_code}", env.API_URL .. path }
     if token then
         command[#command + 1], command[#command + 2] = "-H", "Authorization: Bearer " .. token
     end
@@ -21,7 +21,7 @@ local function get(path, token)
 end
 
 local function post(path, body, token)
-    local command = { "curl", "-s", "-w", "\n%{http_code}", "-d", next(body) and json.encode(body) or "{}", env.API_URL .. path }
+    local command = { "curl", "-sS", "-w", "\n%{http_code}", "-d", next(body) and json.encode(body) or "{}", env.API_URL .. path }
     if token then
         command[#command + 1], command[#command + 2] = "-H", "Authorization: Bearer " .. token
     end

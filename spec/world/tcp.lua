@@ -36,14 +36,20 @@ function M.serve(handler)
     return server:getsockname().port
 end
 
--- A port that was free a moment ago.
+-- A port that was free a moment ago, and is below those that the kernel gives to outgoing connections: a server that is
+-- started anew finds it free again.
 function M.free_port()
-    local server = uv.new_tcp()
-    assert(server:bind("127.0.0.1", 0))
-    local port = server:getsockname().port
-    server:close()
-    uv.run("nowait")
-    return port
+    while true do
+        local server = uv.new_tcp()
+        local port = math.random(10240, 32767)
+        -- Whether it is taken is told by listen().
+        local free = server:bind("127.0.0.1", port) and server:listen(1, function() end)
+        server:close()
+        uv.run("nowait")
+        if free then
+            return port
+        end
+    end
 end
 
 function M.accepts(port)

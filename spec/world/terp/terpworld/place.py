@@ -2,6 +2,7 @@
 import fcntl
 import json
 import os
+import random
 import secrets
 import signal
 import socket
@@ -15,10 +16,16 @@ ENVIRONMENTS = ("staging", "production")
 
 
 def free_ports(count):
-    """Ports that were free a moment ago, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    for sock in sockets:
-        sock.bind(("127.0.0.1", 0))
+    """Ports that are free, all different, and below those that the kernel gives to outgoing connections: an application that
+    is started anew finds its own free again."""
+    sockets = []
+    while len(sockets) < count:
+        sock = socket.socket()
+        try:
+            sock.bind(("127.0.0.1", random.randrange(10240, 32768)))
+            sockets.append(sock)
+        except OSError:
+            sock.close()
     ports = [sock.getsockname()[1] for sock in sockets]
     for sock in sockets:
         sock.close()
