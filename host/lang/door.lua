@@ -128,14 +128,16 @@ local function measure(def, args, scope, line)
     return value
 end
 
+-- value: as the journal keeps it; of a secret result nothing is kept.
 local function finish(def, args, key, started, value)
+    local payload = { status = "ok", ms = host.mono() - started }
     if def.secret and def.secret(args) then
-        engine.record("effect.end", key, { status = "ok", secret = true, ms = host.mono() - started })
-        return value
+        payload.secret = true
+    else
+        payload.value = value
     end
-    local kept = host.keep(value)
-    engine.record("effect.end", key, { status = "ok", value = kept, ms = host.mono() - started })
-    return kept
+    engine.record("effect.end", key, payload)
+    return value
 end
 
 -- What became of an effect that was in flight when the host died. Returns true, value where it is settled; false where
@@ -193,7 +195,8 @@ local function settle(def, args, ctx, class, scope, begun_seq, cancelled)
 end
 
 -- An effect of a step: intent before, result after.
-local function journaled(def, args, class, scope, line)
+local journaled
+function journaled(def, args, class, scope, line)
     scope.ordinal = (scope.ordinal or 0) + 1
     local key = string.format("%s@%d.%d", scope.key, scope.attempt or 1, scope.ordinal)
     local begun, begun_seq = host.recall("effect.begin", key)
@@ -223,7 +226,7 @@ local function journaled(def, args, class, scope, line)
     elseif begun then
         local settled, value = settle(def, args, ctx, class, scope, math.max(begun_seq, ended_seq or 0), cancelled)
         if settled then
-            return finish(def, args, key, host.mono(), value)
+            return finish(def, args, key, host.mono(), (host.keep(value)))
         end
         if not ctx.adopting then
             begun = nil
@@ -248,9 +251,14 @@ local function journaled(def, args, class, scope, line)
             error(value, 0)
         end
         -- The guardian died with the command: what a crash of the host leaves as well.
+        ctx.adopting = nil
         local settled, result = settle(def, args, ctx, class, scope, 0)
         if settled then
-            return finish(def, args, key, started, result)
+            return finish(def, args, key, started, (host.keep(result)))
+        end
+        if ctx.again and not ctx.adopting then -- nothing of it lives, and twice is as good as once: what a resume would do
+            scope.ordinal = scope.ordinal - 1
+            return journaled(def, args, class, scope, line)
         end
         value = engine.error("guardian_lost", value.message .. "; resume the run to go on")
         value.control = true
