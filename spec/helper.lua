@@ -90,13 +90,12 @@ end)
 return value
 ]]
 
--- Runs Lua as the body of a step: what it returned, or nil and the error { code, message, … }; then what t.play
--- returns.
-function t.body(text, options)
-    local result = t.play(BODY:format(text), options)
+-- What became of the step "it" of a run: what it returned, or nil and the innermost error { code, message, … }; then the
+-- run itself.
+function t.outcome(result)
     local ended = result.ended.it
     if not ended then
-        error("the step did not end: exit " .. tostring(result.code) .. "\n" .. result.out .. result.err, 2)
+        error("the step did not end: exit " .. tostring(result.code) .. "\n" .. result.out .. result.err, 3)
     end
     if ended.status == "ok" then
         return ended.value, nil, result
@@ -106,6 +105,11 @@ function t.body(text, options)
         problem = problem.cause
     end
     return nil, problem, result
+end
+
+-- Runs Lua as the body of a step, and tells what became of it.
+function t.body(text, options)
+    return t.outcome(t.play(BODY:format(text), options))
 end
 
 -- Waits until fn() is truthy and returns it; fails the test with `what` when the time is up.

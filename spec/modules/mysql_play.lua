@@ -19,19 +19,7 @@ function play.body(url, text, options)
     options = options or {}
     options.env = options.env or {}
     options.env.DATABASE_URL = url
-    local result = t.play(PLAYBOOK:format(text), options)
-    local ended = result.ended.it
-    if not ended then
-        error("the step did not end: exit " .. tostring(result.code) .. "\n" .. result.out .. result.err, 2)
-    end
-    if ended.status == "ok" then
-        return ended.value, nil, result
-    end
-    local problem = ended.error
-    while problem.cause do
-        problem = problem.cause
-    end
-    return nil, problem, result
+    return t.outcome(t.play(PLAYBOOK:format(text), options))
 end
 
 -- Everything that a dump may lose: kinds of columns, names that need quoting, foreign keys, a table without a key, sequence,
