@@ -77,10 +77,15 @@ static char *find_program(int cwd, const rh_guard_start *start, rh_buffer *error
     return NULL;
 }
 
-/* Bytes as a file in memory: the child reads them at its own pace, and there is nothing to write later. */
+/* Bytes as a file in memory: the child reads them at its own pace, and there is nothing to write later. 0600: what
+ * keeps passwords in files (libpq) refuses one that others may read, and can be given /dev/fd/0. */
 static int input_file(const char *bytes, size_t size)
 {
     int fd = memfd_create("input", MFD_CLOEXEC);
+    if (fd >= 0 && fchmod(fd, S_IRUSR | S_IWUSR) != 0) {
+        close(fd);
+        return -1;
+    }
     for (size_t done = 0; fd >= 0 && done < size;) {
         ssize_t written = write(fd, bytes + done, size - done);
         if (written <= 0) {

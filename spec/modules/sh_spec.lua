@@ -71,6 +71,12 @@ describe("sh.run", function()
         assert.is_nil(result.out:find("swordfish", 1, true))
     end)
 
+    it("keeps it in a file that nobody else may read, and that can be opened again", function()
+        local value = t.body([[return sh.run({ "sh", "-c", "stat -L -c %a /dev/fd/0; wc -c < /dev/fd/0; wc -c < /dev/fd/0",
+            stdin = secret "TOKEN" }).out]], { env = { TOKEN = "swordfish" } })
+        assert.equal("600\n9\n9\n", value)
+    end)
+
     it("hides a secret that a command prints", function()
         local value, _, result = t.body([[return sh.run { "sh", "-c", 'echo "<$T>"', env = { T = secret "TOKEN" } }.out]],
             { env = { TOKEN = "swordfish" } })
