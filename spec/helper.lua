@@ -125,6 +125,10 @@ function t.mariadb(options)
     return require("spec.world.mariadb").start(options)
 end
 
+function t.postgres(options)
+    return require("spec.world.postgres").start(options)
+end
+
 function t.nginx(options)
     return require("spec.world.nginx").start(options)
 end
