@@ -62,6 +62,14 @@ function rt.native(name)
     return rt.natives[name]
 end
 
+--- The run's finished effects of that name, in journal order: { { key, time, result, describe }, … }.
+function rt.recorded(name)
+    return require("lang.recorded").effects(name)
+end
+
+--- Whether a run of this state folder is not at its end; nil where there is none of that id.
+rt.run_unfinished = host.run_unfinished
+
 --- A handle's metatable: sealed, a misspelt method is an error with a suggestion.
 function rt.class(name, methods, tostring_fn)
     local list = {}

@@ -122,10 +122,24 @@ static int unhold(lua_State *L)
     return 0;
 }
 
+/* (id) → whether that run of this state folder is not at its end; nil where there is none of that id. */
+static int run_unfinished(lua_State *L)
+{
+    const char *id = luaL_checkstring(L, 1), *state = rh_host_of(L)->request->state;
+    bool unfinished = false;
+    if (!state || !rh_state_run_is_there(state, id, &unfinished))
+        return 0;
+    lua_pushboolean(L, unfinished);
+    return 1;
+}
+
 void rh_host_open_run(lua_State *L, rh_host *host)
 {
-    static const luaL_Reg calls[] = {
-        {"command_state", command_state}, {"hold", hold}, {"unhold", unhold}, {NULL, NULL}};
+    static const luaL_Reg calls[] = {{"command_state", command_state},
+                                     {"hold", hold},
+                                     {"unhold", unhold},
+                                     {"run_unfinished", run_unfinished},
+                                     {NULL, NULL}};
     lua_pushlightuserdata(L, host);
     luaL_setfuncs(L, calls, 1);
     lua_newtable(L);

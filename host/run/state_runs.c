@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 /* Making one. -------------------------------------------------------------------------------------- */
 
@@ -176,26 +177,48 @@ static bool tell_damaged(const char *id, bool live, const rh_error *why,
     return fn(data, &run);
 }
 
+static bool tell_one(const char *state, const char *id, bool (*fn)(void *, const rh_state_run *),
+                     void *data)
+{
+    rh_error why = {0};
+    char *folder = rh_state_run_dir(state, id);
+    const bool live = rh_journal_is_live(folder);
+    rh_journal *journal = rh_journal_read(folder, &why);
+    const bool more = journal && rh_journal_verify(journal, &why)
+                          ? tell(journal, id, live, fn, data)
+                          : tell_damaged(id, live, &why, fn, data);
+    rh_journal_close(journal);
+    rh_error_clear(&why);
+    free(folder);
+    return more;
+}
+
 bool rh_state_runs(const char *state, size_t limit, bool (*fn)(void *data, const rh_state_run *run),
                    void *data, rh_error *error)
 {
     struct names names = {0};
     bool ok = list_names(state, &names, error), more = true;
-    for (size_t i = 0; ok && more && i < names.count && (!limit || i < limit); i++) {
-        rh_error why = {0};
-        char *folder = rh_state_run_dir(state, names.list[i]);
-        const bool live = rh_journal_is_live(folder);
-        rh_journal *journal = rh_journal_read(folder, &why);
-        if (journal && rh_journal_verify(journal, &why))
-            more = tell(journal, names.list[i], live, fn, data);
-        else
-            more = tell_damaged(names.list[i], live, &why, fn, data);
-        rh_journal_close(journal);
-        rh_error_clear(&why);
-        free(folder);
-    }
+    for (size_t i = 0; ok && more && i < names.count && (!limit || i < limit); i++)
+        more = tell_one(state, names.list[i], fn, data);
     names_free(&names);
     return ok;
+}
+
+static bool take_unfinished(void *data, const rh_state_run *run)
+{
+    *(bool *)data = !run->finished || strcmp(run->status, "damaged") == 0;
+    return false;
+}
+
+bool rh_state_run_is_there(const char *state, const char *run, bool *unfinished)
+{
+    const char *stamp = strchr(run, '/') || *run == '.' ? NULL : stamp_of(run);
+    char *folder = stamp ? rh_state_run_dir(state, run) : NULL;
+    const bool there = folder && access(folder, F_OK) == 0;
+    if (there)
+        tell_one(state, run, take_unfinished, unfinished);
+    free(folder);
+    return there;
 }
 
 /* Finding one. ------------------------------------------------------------------------------------- */
