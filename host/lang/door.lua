@@ -65,10 +65,14 @@ local function context(scope, key, def)
     }
 end
 
-local function run_inside(def, args, ctx, scope)
-    local inner = { kind = "effect", name = def.name, key = ctx.key, ctx = ctx, parent = scope, counts = {}, place = scope.place,
-        log = scope.log, opts = scope.opts, inner = 0 }
-    return engine.within(inner, def.call, args, ctx)
+local function inside(scope, name, ctx, fn, ...)
+    return engine.within({ kind = "effect", name = name, key = ctx.key, ctx = ctx, parent = scope, counts = {},
+        place = scope.place, log = scope.log, opts = scope.opts, inner = 0 }, fn, ...)
+end
+
+--- Runs fn(…) as the inside of an effect of that scope: what it calls is not journaled.
+function door.inside(scope, name, fn, ...)
+    return inside(scope, name, context(scope, scope.key .. "@" .. name, { name = name }), fn, ...)
 end
 
 -- An effect that another one calls: part of it, journaled with it, under its deadline.
@@ -76,7 +80,7 @@ local function nested(def, args, scope)
     scope.inner = scope.inner + 1
     local ctx = setmetatable({ id = scope.ctx.id .. "-" .. scope.inner, key = scope.ctx.key .. "-" .. scope.inner },
         { __index = scope.ctx })
-    return run_inside(def, args, ctx, scope)
+    return inside(scope, def.name, ctx, def.call, args, ctx)
 end
 
 local function blamed(err, def, line)
@@ -103,7 +107,7 @@ end
 
 -- Does it, and returns what the journal keeps of its result.
 local function perform(def, args, ctx, scope)
-    local value = run_inside(def, args, ctx, scope)
+    local value = inside(scope, def.name, ctx, def.call, args, ctx)
     if host.is_secret(value) or (def.secret and def.secret(args)) then
         return value
     end
@@ -143,6 +147,7 @@ end
 -- What became of an effect that was in flight when the host died. Returns true, value where it is settled; false where
 -- it is to be run (again, or with ctx.adopting, to be found again).
 local function settle(def, args, ctx, class, scope, begun_seq, cancelled)
+    scope.late = ctx.key -- whatever it was, it was before this process
     local decision, decided_seq, _, replayed = host.recall("decision", ctx.key)
     if decision and decided_seq > begun_seq and not (replayed and decision.choice == "stop") then
         if decision.choice == "done" or decision.choice == "skip" then
@@ -162,6 +167,7 @@ local function settle(def, args, ctx, class, scope, begun_seq, cancelled)
             return false
         elseif state ~= "lost" then
             ctx.adopting = true
+            ctx.ended = state == "ended"
             return false
         end
     end
@@ -194,11 +200,16 @@ local function settle(def, args, ctx, class, scope, begun_seq, cancelled)
         { control = true, key = ctx.key, unit = scope.key, where = scope.line }), 0)
 end
 
+--- The key of a step's effect: the n-th one of that attempt.
+function engine.effect_key(scope, attempt, ordinal)
+    return string.format("%s@%d.%d", scope.key, attempt, ordinal)
+end
+
 -- An effect of a step: intent before, result after.
 local journaled
 function journaled(def, args, class, scope, line)
     scope.ordinal = (scope.ordinal or 0) + 1
-    local key = string.format("%s@%d.%d", scope.key, scope.attempt or 1, scope.ordinal)
+    local key = engine.effect_key(scope, scope.attempt or 1, scope.ordinal)
     local begun, begun_seq = host.recall("effect.begin", key)
     local ended, ended_seq = host.recall("effect.end", key)
     local digest = host.digest(args)
@@ -228,6 +239,7 @@ function journaled(def, args, class, scope, line)
         if settled then
             return finish(def, args, key, host.mono(), (host.keep(value)))
         end
+        scope.late = ctx.ended and key or nil
         if not ctx.adopting then
             begun = nil
             -- A command of that id would be adopted. What is no command finds by it what its predecessor has left.
@@ -256,6 +268,7 @@ function journaled(def, args, class, scope, line)
         if settled then
             return finish(def, args, key, started, (host.keep(result)))
         end
+        scope.late = nil
         if ctx.again and not ctx.adopting then -- nothing of it lives, and twice is as good as once: what a resume would do
             scope.ordinal = scope.ordinal - 1
             return journaled(def, args, class, scope, line)

@@ -59,7 +59,10 @@ local function native_module(name)
         return nil
     end
     engine.rt.natives[name] = native
-    return assert(load(sugar, name, "b", setmetatable({}, { __index = _G })))(native, engine.rt)
+    local around = engine.loading
+    engine.loading = name
+    return engine.finally(function() engine.loading = around end,
+        assert(load(sugar, name, "b", setmetatable({}, { __index = _G }))), native, engine.rt)
 end
 
 local function shipped_module(name)

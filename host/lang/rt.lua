@@ -67,6 +67,16 @@ function rt.recorded(name)
     return require("lang.recorded").effects(name)
 end
 
+--- While a module loads: fn(info) notes facts when a step's body has ended; see lang/recorded.lua.
+function rt.after_step(fn)
+    require("lang.recorded").after_step(fn)
+end
+
+--- What a module's after_step noted: { { key, name, time, facts }, … }.
+function rt.observed(module)
+    return require("lang.recorded").observed(module)
+end
+
 --- Whether a run of this state folder is not at its end; nil where there is none of that id.
 rt.run_unfinished = host.run_unfinished
 

@@ -75,6 +75,27 @@ local function run(scope, body)
     end
 end
 
+-- The step is in flight still: a resumed run executes the body's rest.
+local IN_FLIGHT = { paused = true, doubt = true, divergence = true, journal = true, guardian_lost = true, abort = true }
+
+local function told(scope, ok, ...)
+    if scope.ordinal and (ok or not (type(...) == "table" and IN_FLIGHT[(...).code])) then
+        engine.body_ended(scope)
+    end
+    if not ok then
+        error((...), 0)
+    end
+    return ...
+end
+
+-- Has modules note what the body left, where one asked for that.
+local function observed(scope, body)
+    if not engine.body_ended then
+        return run(scope, body)
+    end
+    return told(scope, pcall(run, scope, body))
+end
+
 local function check_retry(name, retry)
     if not retry then
         return
@@ -103,7 +124,7 @@ engine.verb("step", function(name, opts, body)
             end
         end,
         run = function(scope)
-            local result = run(scope, body)
+            local result = observed(scope, body)
             if compensation then
                 compensation.result = result
             end

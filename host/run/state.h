@@ -61,8 +61,8 @@ typedef struct rh_state_run {
 bool rh_state_runs(const char *state, size_t limit, bool (*fn)(void *data, const rh_state_run *run),
                    void *data, rh_error *error);
 
-/* Whether this state folder has the run of that whole id; *unfinished: it may still be resumed or rolled back
- * (also where its journal cannot be read). */
+/* Whether this state folder has the run of that whole id; *unfinished: it has not come to its end
+ * (or its journal cannot be read). */
 bool rh_state_run_is_there(const char *state, const char *run, bool *unfinished);
 
 #endif
