@@ -7,7 +7,7 @@
 -- MariaDB exports no snapshot, so the lock makes B's and the dump's the same. It is held for milliseconds.
 local native, rt, lib = ...
 
-local schema, client = lib.schema, lib.client
+local schema, client, work = lib.schema, lib.client, rt.native("database")
 local quote = schema.quote
 local TRAILER = "%-%- Dump completed[^\n]*\n?$"
 local LOCK_SECONDS, SNAPSHOT_MS = 10, 30000
@@ -78,7 +78,7 @@ local function start_dump(job)
     local locked = rt.now()
     schema.begin_snapshot(job.connections.snapshot)
     job.command = client.dump(job.ctx, job.database, job.program, job.args.database, job.partial)
-    local seen = native.watch(job.command, SNAPSHOT_MS, job.partial, "CREATE ")
+    local seen = work.watch(job.command, SNAPSHOT_MS, job.partial, "CREATE ")
     if not job.args.maintenance then
         schema.run(a, "UNLOCK TABLES")
     end
@@ -94,16 +94,16 @@ end
 
 local function report(job, what)
     if job.ctx.progress then
-        job.ctx.progress(native.size(job.partial) or 0, job.expected, what or "bytes")
+        job.ctx.progress(work.size(job.partial) or 0, job.expected, what or "bytes")
     end
 end
 
 local function await_dump(job)
-    while native.watch(job.command, 250) ~= "ended" do
+    while work.watch(job.command, 250) ~= "ended" do
         report(job)
     end
     client.check(job.command, "dump_failed", "the dump")
-    if not native.tail(job.partial, 256):find(TRAILER) then
+    if not work.tail(job.partial, 256):find(TRAILER) then
         rt.raise("dump_failed", "mysql: the dump ended without its trailer, so it is not whole: is the disk full?")
     end
 end
@@ -148,10 +148,10 @@ end
 -- Gives the proven file its name, here and in the other folders. Its manifest comes first, and tells a host that resumes
 -- whose the file is.
 local function publish(job)
-    local sha256, bytes = client.file("sha256", job.partial), native.size(job.partial)
+    local sha256, bytes = client.file("sha256", job.partial), work.size(job.partial)
     local manifest = manifest_text(job, sha256, bytes)
     client.file("write", job.path .. ".manifest.json", { data = manifest, mode = 384 })
-    native.publish(job.partial, job.path)
+    work.publish(job.partial, job.path)
     local copies = {}
     for _, folder in ipairs(job.also) do
         local copy = folder .. "/" .. job.name
@@ -191,7 +191,7 @@ local function prepare(job)
     job.connections.snapshot = lib.connect(job.database)
 end
 
-local function work(job)
+local function back_up(job)
     prepare(job)
     local held = start_dump(job)
     job.fingerprint, job.objects = schema.fingerprint(job.connections.snapshot, job.args.database, function()
@@ -214,7 +214,7 @@ end
 -- Runs also when the task is being cancelled: nothing here can be cut short, and nothing may raise.
 local function clean_up(job)
     if job.command then
-        native.stop_command(job.command)
+        work.stop_command(job.command)
     end
     for _, name in ipairs { "lock", "snapshot" } do
         if job.connections[name] then
@@ -225,22 +225,22 @@ local function clean_up(job)
     if control and job.args.verify and native.usable(control) then
         pcall(native.query, control, "DROP DATABASE IF EXISTS " .. quote(job.scratch), nil, { plain = true, must = true })
     end
-    pcall(native.remove, job.partial)
+    pcall(work.remove, job.partial)
 end
 
 local function folder_of(path)
     client.file("mkdir", path, { mode = 448 })
-    return native.absolute(path)
+    return work.absolute(path)
 end
 
 -- A host that died after this very dump had its name, and before that was recorded: it is made again.
 local function remove_own(job)
     local manifest = job.path .. ".manifest.json"
-    if not job.ctx.again or not native.size(manifest)
+    if not job.ctx.again or not work.size(manifest)
         or rt.json.decode(client.file("read", manifest, { limit = 256 << 20 })).made_by ~= job.scratch then
         return false
     end
-    native.remove(job.path)
+    work.remove(job.path)
     return true
 end
 
@@ -257,11 +257,11 @@ local function call(args, ctx)
         path = folder .. "/" .. name, partial = folder .. "/" .. scratch:sub(4) .. ".sql.partial",
         scratch = scratch, expected = 0, connections = {}, started = rt.now(),
     }
-    if native.size(job.path) and not remove_own(job) then
+    if work.size(job.path) and not remove_own(job) then
         rt.raise("exists", "mysql: " .. job.path .. " is there already, and a backup overwrites nothing")
     end
-    native.remove(job.partial) -- of a host that died
-    local ok, result = pcall(work, job)
+    work.remove(job.partial) -- of a host that died
+    local ok, result = pcall(back_up, job)
     if not ok then
         clean_up(job)
         error(result, 0)

@@ -2,16 +2,15 @@
  *
  *   native.config(url | table) → config, { user, host, port, socket, database, tls, display }
  *   native.same(config, config) → boolean
+ *   native.options(config) → text                                 what mariadb-dump and mariadb read as --defaults-file
  *   native.connect(config, database, ms) ⏳ → connection          database nil: the config's; "": none
  *   native.query(connection, sql, params, opts) ⏳ → rows, { affected, insert_id, warnings, columns, open }
  *          params: a sequence with n; opts: read, plain, must (cannot be cancelled), limit (bytes), timeout (ms)
  *   native.usable(connection)  native.busy(connection)  native.close(connection)
- *   native.schema, native.client, native.dump, native.restore   the compiled parts of the sugar
+ *   native.schema, native.client, native.marker, native.dump, native.restore   the compiled parts of the sugar
  *
  * A config and a connection are userdata; the last reference closes. */
 #include "mysql.h"
-
-#include "binding.h"
 
 #include "core/json.h"
 #include "core/luaerror.h"
@@ -25,7 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char CONFIG[] = RH_MYSQL_CONFIG, CONNECTION[] = "rollout.mysql.connection";
+static const char CONFIG[] = "rollout.mysql.config", CONNECTION[] = "rollout.mysql.connection";
 
 static _Noreturn void raise(lua_State *L, rh_error *error)
 {
@@ -136,6 +135,16 @@ static int native_config(lua_State *L)
 static int native_same(lua_State *L)
 {
     lua_pushboolean(L, rh_mysql_config_same(check_config(L, 1), check_config(L, 2)));
+    return 1;
+}
+
+/* The server's own clients read it from their standard input; it is never kept. */
+static int native_options(lua_State *L)
+{
+    rh_buffer options = {0};
+    rh_mysql_config_options(check_config(L, 1), &options);
+    lua_pushlstring(L, options.data, options.size);
+    rh_buffer_free(&options);
     return 1;
 }
 
@@ -396,6 +405,7 @@ static int native_query(lua_State *L)
 
 RH_EMBED(rh_mysql_schema_lua, RH_LUA_DIR "/modules/mysql/schema.luac")
 RH_EMBED(rh_mysql_client_lua, RH_LUA_DIR "/modules/mysql/client.luac")
+RH_EMBED(rh_mysql_marker_lua, RH_LUA_DIR "/modules/mysql/marker.luac")
 RH_EMBED(rh_mysql_dump_lua, RH_LUA_DIR "/modules/mysql/dump.luac")
 RH_EMBED(rh_mysql_restore_lua, RH_LUA_DIR "/modules/mysql/restore.luac")
 
@@ -420,21 +430,17 @@ static void new_type(lua_State *L, const char *name, lua_CFunction gc)
 static int open_mysql(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"config", native_config},
-        {"same", native_same},
-        {"connect", native_connect},
-        {"query", native_query},
-        {"usable", native_usable},
-        {"close", native_close},
-        {NULL, NULL},
+        {"config", native_config},   {"same", native_same},
+        {"options", native_options}, {"connect", native_connect},
+        {"query", native_query},     {"usable", native_usable},
+        {"close", native_close},     {NULL, NULL},
     };
     new_type(L, CONFIG, config_gc);
     new_type(L, CONNECTION, connection_gc);
     luaL_newlib(L, functions);
-    rh_mysql_bind_files(L);
-    rh_mysql_bind_commands(L);
     add_part(L, "schema", rh_mysql_schema_lua, rh_mysql_schema_lua_end);
     add_part(L, "client", rh_mysql_client_lua, rh_mysql_client_lua_end);
+    add_part(L, "marker", rh_mysql_marker_lua, rh_mysql_marker_lua_end);
     add_part(L, "dump", rh_mysql_dump_lua, rh_mysql_dump_lua_end);
     add_part(L, "restore", rh_mysql_restore_lua, rh_mysql_restore_lua_end);
     return 1;

@@ -9,18 +9,18 @@
 -- nothing has happened; once it is in the kept one the swap is done, and what is left (code, checks) is done again.
 local native, rt, lib = ...
 
-local schema, client = lib.schema, lib.client
+local schema, client, work = lib.schema, lib.client, rt.native("database")
 local quote = schema.quote
 
 -- ---- the file ----
 
 local function damage(path, sha256)
-    if not native.size(path) then
+    if not work.size(path) then
         return path .. " is not there"
     end
     if client.file("sha256", path) ~= sha256 then
         return string.format("%s (%d bytes) is not the file that was written: its checksum differs", path,
-            native.size(path))
+            work.size(path))
     end
 end
 
@@ -30,7 +30,7 @@ local function choose_file(args)
     for _, path in ipairs { args.path, table.unpack(args.copies) } do
         local complaint = damage(path, args.sha256)
         local manifest_path = path .. ".manifest.json"
-        if not complaint and not native.size(manifest_path) then
+        if not complaint and not work.size(manifest_path) then
             complaint = manifest_path .. " is not there"
         end
         local text = not complaint and client.file("read", manifest_path, { limit = 256 << 20 })

@@ -11,7 +11,7 @@ enum { POLL_MS = 5, WINDOW = 1 << 16 };
 
 struct look {
     uv_timer_t timer;
-    rh_mysql_watch *watch;
+    rh_database_watch *watch;
     int64_t until_us;
     int fd;
     off_t at;
@@ -26,7 +26,7 @@ static void on_closed(uv_handle_t *timer)
     free(look);
 }
 
-static void end(rh_mysql_watch *watch, rh_mysql_seen seen)
+static void end(rh_database_watch *watch, rh_database_seen seen)
 {
     struct look *look = watch->impl;
     watch->seen = seen;
@@ -54,7 +54,7 @@ static bool holds_text(struct look *look)
 static void on_tick(uv_timer_t *timer)
 {
     struct look *look = timer->data;
-    rh_mysql_watch *watch = look->watch;
+    rh_database_watch *watch = look->watch;
     if (watch->text && holds_text(look))
         end(watch, RH_WATCH_FOUND);
     else if (watch->command->op.done)
@@ -63,8 +63,8 @@ static void on_tick(uv_timer_t *timer)
         end(watch, RH_WATCH_TICK);
 }
 
-void rh_mysql_watch_start(rh_mysql_watch *watch, rh_command *command, int64_t ms, const char *path,
-                          const char *text)
+void rh_database_watch_start(rh_database_watch *watch, rh_command *command, int64_t ms,
+                             const char *path, const char *text)
 {
     struct look *look = rh_alloc(sizeof *look);
     watch->impl = look;
@@ -80,15 +80,15 @@ void rh_mysql_watch_start(rh_mysql_watch *watch, rh_command *command, int64_t ms
     uv_timer_start(&look->timer, on_tick, 0, POLL_MS);
 }
 
-void rh_mysql_watch_cancel(rh_op *op)
+void rh_database_watch_cancel(rh_op *op)
 {
-    rh_fail(&op->error, "cancelled", "mysql: cancelled");
-    end((rh_mysql_watch *)op, RH_WATCH_TICK);
+    rh_fail(&op->error, "cancelled", "cancelled");
+    end((rh_database_watch *)op, RH_WATCH_TICK);
 }
 
-void rh_mysql_watch_fini(rh_op *op)
+void rh_database_watch_fini(rh_op *op)
 {
-    rh_mysql_watch *watch = (rh_mysql_watch *)op;
+    rh_database_watch *watch = (rh_database_watch *)op;
     rh_op_release(&watch->command->op);
     free(watch->path);
     free(watch->text);

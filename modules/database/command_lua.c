@@ -1,8 +1,9 @@
-/* The database's own clients, run while the task does something else: a dump is started, the lock it needs
- * is let go as soon as its output says so, and its end is awaited last.
+/* Commands that run while the task does something else: a dump is started, the lock it needs is let go as soon
+ * as its output says so, and its end is awaited last.
  *
- *   native.command{ id=, argv=, config=, output=, log= } → command       started, not awaited; the config's
- *                                             option file is its standard input: no password on a disk or in argv
+ *   native.command{ id=, argv=, input=, output=, log=, timeout= } → command    started, not awaited. `input` (text or
+ *                                             a secret) is its standard input, a file in memory that only its
+ *                                             user may open: a password reaches it so, and is on no disk
  *   native.watch(command, ms, path, text) ⏳ → "ended" | "found" | "tick" until the command has ended, the
  *                                             file holds the text (both optional), or the time is over
  *   native.result(command) → { code, signal, err, ms, timed_out }        of an ended one; raises its error
@@ -12,15 +13,15 @@
 
 #include "core/command.h"
 #include "core/luaerror.h"
+#include "core/secret.h"
 #include "core/task.h"
-#include "mysql.h"
 #include "watch.h"
 
 #include <lua5.4/lauxlib.h>
 
-enum { MAX_ARGUMENTS = 32, CAPTURE = 64 << 10 };
+enum { MAX_ARGUMENTS = 64, CAPTURE = 64 << 10 };
 
-static const char COMMAND[] = "rollout.mysql.command";
+static const char COMMAND[] = "rollout.database.command";
 
 /* Who runs them: a command is collected with the Lua state, when the run's provider is gone from its seat. */
 static const rh_command_provider *provider;
@@ -28,7 +29,7 @@ static const rh_command_provider *provider;
 static void cancel_command(rh_op *op) { provider->cancel(op); }
 static void free_command(rh_op *op) { provider->fini(op); }
 
-static const rh_op_class command_class = {.name = "mysql.command",
+static const rh_op_class command_class = {.name = "database.command",
                                           .size = sizeof(rh_command),
                                           .cancel = cancel_command,
                                           .fini = free_command};
@@ -71,7 +72,6 @@ static int native_command(lua_State *L)
                             .log_path = field(L, "log"),
                             .argv = argv,
                             .capture = CAPTURE};
-    rh_buffer options = {0};
     rh_command **box = lua_newuserdatauv(L, sizeof(rh_command *), 0);
     *box = NULL;
     luaL_setmetatable(L, COMMAND);
@@ -84,18 +84,16 @@ static int native_command(lua_State *L)
         lua_rawgeti(L, list, (lua_Integer)i + 1);
         argv[i] = luaL_checkstring(L, -1);
     }
-    lua_getfield(L, 1, "config");
+    lua_getfield(L, 1, "timeout");
+    spec.timeout_ms = luaL_optinteger(L, -1, 0);
+    lua_getfield(L, 1, "input");
     if (!lua_isnil(L, -1))
-        rh_mysql_config_options(*(rh_mysql_config **)luaL_checkudata(L, -1, RH_MYSQL_CONFIG),
-                                &options);
-    spec.input = options.data;
-    spec.input_size = options.size;
+        spec.input = rh_check_secret_text(L, -1, &spec.input_size);
     rh_command *command = (rh_command *)rh_op_new(&command_class);
     bool started = provider->start(command, &spec, &error);
-    rh_buffer_free(&options);
     if (!started) {
         rh_op_discard(&command->op);
-        rh_error_module(&error, "mysql");
+        rh_error_module(&error, "database");
         rh_raise(L, &error);
     }
     rh_op_retain(&command->op);
@@ -107,23 +105,23 @@ static int native_command(lua_State *L)
 static int push_watch(rh_op *op, lua_State *L)
 {
     static const char *const names[] = {"ended", "found", "tick"};
-    lua_pushstring(L, names[((rh_mysql_watch *)op)->seen]);
+    lua_pushstring(L, names[((rh_database_watch *)op)->seen]);
     return 1;
 }
 
-static const rh_op_class watch_class = {.name = "mysql.watch",
-                                        .size = sizeof(rh_mysql_watch),
-                                        .cancel = rh_mysql_watch_cancel,
+static const rh_op_class watch_class = {.name = "database.watch",
+                                        .size = sizeof(rh_database_watch),
+                                        .cancel = rh_database_watch_cancel,
                                         .push = push_watch,
-                                        .fini = rh_mysql_watch_fini};
+                                        .fini = rh_database_watch_fini};
 
 static int native_watch(lua_State *L)
 {
     rh_command *command = check_command(L, 1);
     lua_Integer ms = luaL_checkinteger(L, 2);
     const char *path = luaL_optstring(L, 3, NULL), *text = path ? luaL_checkstring(L, 4) : NULL;
-    rh_mysql_watch *watch = (rh_mysql_watch *)rh_op_new(&watch_class);
-    rh_mysql_watch_start(watch, command, ms, path, text);
+    rh_database_watch *watch = (rh_database_watch *)rh_op_new(&watch_class);
+    rh_database_watch_start(watch, command, ms, path, text);
     return rh_await(L, &watch->op, 0);
 }
 
@@ -165,7 +163,7 @@ static int native_command_state(lua_State *L)
     return 1;
 }
 
-void rh_mysql_bind_commands(lua_State *L)
+void rh_database_bind_commands(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"command", native_command},
                                          {"watch", native_watch},

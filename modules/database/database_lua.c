@@ -1,0 +1,38 @@
+/* database: what rollout.mysql and rollout.pg share: files.h, watch.h, and the procedure in Lua.
+ *
+ *   native.parts   the compiled parts of the sugar, which adds what the drivers call */
+#include "binding.h"
+
+#include "core/module.h"
+
+#include <lua5.4/lauxlib.h>
+
+RH_EMBED(rh_database_work_lua, RH_LUA_DIR "/modules/database/work.luac")
+RH_EMBED(rh_database_statements_lua, RH_LUA_DIR "/modules/database/statements.luac")
+
+static const struct {
+    const char *name, *from, *end;
+} parts[] = {
+    {"work", rh_database_work_lua, rh_database_work_lua_end},
+    {"statements", rh_database_statements_lua, rh_database_statements_lua_end},
+};
+
+static int open_database(lua_State *L)
+{
+    lua_newtable(L);
+    rh_database_bind_files(L);
+    rh_database_bind_commands(L);
+    lua_newtable(L);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        lua_pushfstring(L, "=modules/database/%s.lua", parts[i].name);
+        if (luaL_loadbufferx(L, parts[i].from, (size_t)(parts[i].end - parts[i].from),
+                             lua_tostring(L, -1), "b") != LUA_OK)
+            lua_error(L);
+        lua_remove(L, -2);
+        lua_setfield(L, -2, parts[i].name);
+    }
+    lua_setfield(L, -2, "parts");
+    return 1;
+}
+
+RH_MODULE("database", open_database, NULL);

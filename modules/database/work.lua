@@ -1,0 +1,105 @@
+-- What the procedure and the drivers work with: files, names, and commands that run beside the task.
+local native, rt = ...
+
+local work = {}
+
+function work.need_database(database, where)
+    if not database.name then
+        rt.raise("usage", where .. ": the handle names no database: …/NAME at the end of its URL")
+    end
+    return database.name
+end
+
+--- The fs module's work, as part of the effect that is under way.
+function work.file(verb, path, more)
+    local request = { verb = verb, path = path }
+    for name, value in pairs(more or {}) do
+        request[name] = value
+    end
+    return rt.native("fs").work(request)
+end
+
+--- "20261120-093000", in UTC: for names of files and schemas.
+function work.stamp()
+    return (rt.require("time").format(rt.now()):gsub("%.%d+", ""):gsub("[-:Z]", ""):gsub("T", "-"))
+end
+
+local began = tostring(rt.now())
+
+--- The run that this is; what runs outside of one is never resumed.
+function work.run(ctx)
+    return rt.mode() == "run" and ctx.dir or began
+end
+
+--- 16 characters that all keys of a run begin with.
+function work.run_key(ctx)
+    return rt.sha256(work.run(ctx)):sub(1, 16)
+end
+
+--- What an effect's own schemas and files are called: the same for a resumed run and for all attempts of a step, so that
+--- each finds what the one before it has left.
+function work.mark(ctx, name)
+    local place = ctx.key:gsub("@%d+%.(%d+)", "@%1")
+    return rt.sha256(work.run(ctx) .. "\0" .. place .. "\0" .. name):sub(1, 16)
+end
+
+-- A command that a crashed host started is never adopted, since its snapshot died with the host: it is ended, and the next
+-- one gets an id of its own.
+local function fresh_id(ctx, name)
+    local n = 0
+    while true do
+        n = n + 1
+        local id = ctx.id .. "." .. name .. n
+        local state = native.command_state(id)
+        if state == "never" then
+            return id
+        elseif state == "alive" then
+            local command = native.command { id = id, argv = { "true" } }
+            native.stop_command(command)
+            work.await(command)
+        end
+    end
+end
+
+--- Starts a command as part of the effect: spec { argv, input, output, timeout }. `name` tells it from the effect's others.
+function work.start(ctx, name, spec)
+    spec.id = fresh_id(ctx, name)
+    spec.log = ctx.log
+    return native.command(spec)
+end
+
+function work.await(command)
+    while native.watch(command, 1000) ~= "ended" do
+    end
+end
+
+--- The same, and ends the command where the task is cancelled meanwhile.
+function work.see_through(command)
+    local ok, err = pcall(work.await, command)
+    if not ok then
+        native.stop_command(command)
+        error(err, 0)
+    end
+end
+
+local function last_lines(text)
+    local lines = {}
+    for line in text:gmatch("[^\r\n]+") do
+        lines[#lines + 1] = line
+    end
+    local said = table.concat(lines, "\n  ", math.max(1, #lines - 4))
+    said = said:gsub("[Ee]rrno:? 28", "%0 (no space left on the disk)")
+    return #lines > 1 and ":\n  " .. said or #lines == 1 and ": " .. said or ""
+end
+
+--- The result of a command that has ended well, or an error of that code with what it said last.
+function work.check(driver, command, code, what)
+    local result = native.result(command)
+    if result.code ~= 0 then
+        rt.raise(code, string.format("%s: %s failed (%s)%s", driver.name, what,
+            result.signal ~= 0 and "signal " .. result.signal or "exit " .. result.code, last_lines(result.err)))
+    end
+    return result
+end
+
+return work
