@@ -68,7 +68,7 @@ end
 local function shipped_module(name)
     local path = host.module_path(name .. ".lua")
     if path then
-        return run_chunk(host.source(path), "@" .. path, environment.env, "rollout." .. name)
+        return run_chunk(host.source(path), "@" .. path, environment.env, "rollout." .. name, engine.rt)
     end
 end
 

@@ -8,7 +8,7 @@ local OPTIONS = {
     headers = "table", query = "table",
     bearer = "text", basic = "table",
     timeout = "duration", connect_timeout = "duration", retry = "table", redirects = "integer",
-    max_body = "size", ca = "string", proxy = "text", unix_socket = "string",
+    max_body = "size", ca = "string", proxy = "text", unix_socket = "string", aws = "table",
 }
 
 -- A copy of `base` with `more` in it.
@@ -25,11 +25,16 @@ end
 
 local READ = with(OPTIONS, { expect = "any", secret = "any" })
 local WRITE = with(READ, {
-    body = "text", json = "any", form = "table", idempotent = "boolean", idempotency_key = "text",
+    body = "text", json = "any", form = "table", file = "string|table", stall = "duration",
+    idempotent = "boolean", idempotency_key = "text",
 })
+local DOWNLOAD = with(OPTIONS, { expect = "any", to = "string", mode = "string", sha256 = "string", stall = "duration" })
+local DIGEST = with(OPTIONS, { expect = "any", stall = "duration" })
 local CHECK = with(OPTIONS, {
     method = "string", status = "any", json = "table", body = "string", max_ms = "duration",
 })
+
+local WEEK = 7 * 24 * 3600 * 1000
 
 local CLASSES = { GET = "read", HEAD = "read", OPTIONS = "read", PUT = "idempotent", DELETE = "idempotent" }
 
@@ -94,11 +99,22 @@ local function checked_url(url, where)
     return url
 end
 
+local function signature(given, where)
+    if given == nil then
+        return nil
+    end
+    return rt.options(given, {
+        access_key = { "text", required = true }, secret_key = { "text", required = true }, session_token = "text",
+        region = { "string", required = true }, service = { "string", default = "s3" },
+    }, where .. ": aws")
+end
+
 local function credentials(args, given, where)
     local basic = given.basic
-    if basic and given.bearer then
-        fail(where, "bearer and basic exclude each other")
+    if (basic and 1 or 0) + (given.bearer and 1 or 0) + (given.aws and 1 or 0) > 1 then
+        fail(where, "bearer, basic and aws exclude each other")
     end
+    args.aws = signature(given.aws, where)
     if (basic or given.bearer) and has_header(args.headers, "authorization") then
         fail(where, "headers.Authorization and %s exclude each other", basic and "basic" or "bearer")
     end
@@ -125,9 +141,20 @@ local function statuses(given, where, what)
     return list
 end
 
+-- The file, or the part of it, that is sent.
+local function sent_file(args, given, where)
+    local file = type(given) == "string" and { path = given } or rt.options(given, {
+        path = { "string", required = true }, offset = { "integer", default = 0 }, size = "integer",
+    }, where .. ": file")
+    args.file, args.file_offset, args.file_size = file.path, file.offset, file.size
+    if (file.offset or 0) < 0 or (file.size or 0) < 0 then
+        fail(where, "file.offset and file.size are not negative")
+    end
+end
+
 local function body(args, given, where)
     local kinds = {}
-    for _, kind in ipairs { "body", "form", "json" } do
+    for _, kind in ipairs { "body", "form", "json", "file" } do
         if given[kind] ~= nil then
             kinds[#kinds + 1] = kind
         end
@@ -141,20 +168,28 @@ local function body(args, given, where)
     elseif given.form then
         args.form = fields(given.form, where, "form")
         put_header(args.headers, "Content-Type", "application/x-www-form-urlencoded")
+    elseif given.file then
+        sent_file(args, given.file, where)
     end
+end
+
+-- Nothing says how long a file takes: the step's deadline holds, and it may not stand still.
+local function as_stream(args, given)
+    args.timeout = given.timeout or WEEK
+    args.stall = given.stall or 60000
 end
 
 local function retry(given, where)
     if not given then
         return nil
     end
-    local spec = rt.options(given, { times = "integer", backoff = "duration", max = "duration" },
+    local spec = rt.options(given, { times = "integer", backoff = "duration", max = "duration", statuses = "table" },
         where .. ": retry")
     local times = spec.times or 3
     if times < 1 then
         fail(where, "retry.times counts all attempts: 1 or more")
     end
-    return { times = times, backoff = spec.backoff or 1000, max = spec.max or 60000 }
+    return { times = times, backoff = spec.backoff or 1000, max = spec.max or 60000, statuses = spec.statuses }
 end
 
 local function secret_path(given, where)
@@ -184,8 +219,9 @@ local function arguments(method, url, opts, spec, where)
         expect = statuses(given.expect, where, "expect"), secret = secret_path(given.secret, where),
     }
     credentials(args, given, where)
-    if spec ~= CHECK then
-        body(args, given, where)
+    body(args, spec == WRITE and given or {}, where)
+    if given.file or spec == DOWNLOAD or spec == DIGEST then
+        as_stream(args, given)
     end
     if given.idempotency_key ~= nil then
         put_header(args.headers, "Idempotency-Key", given.idempotency_key)
@@ -194,15 +230,22 @@ local function arguments(method, url, opts, spec, where)
         or (given.idempotent or has_header(args.headers, "idempotency-key")) and "idempotent" or "unsafe"
     args.once = args.class == "unsafe"
     args.retry = retry(given.retry, where)
-    return args
+    return args, given
+end
+
+local function digest(given, where)
+    if given ~= nil and not rt.is_unknown(given) and not (#given == 64 and given:find("^%x+$")) then
+        fail(where, "sha256 is 64 hexadecimal digits")
+    end
+    return type(given) == "string" and given:lower() or given
 end
 
 local function describe(args)
     return args.method .. " " .. (tostring(args.url):gsub("^(%a+://)[^/?#]*@", "%1"))
 end
 
-M.options = { read = READ, write = WRITE, check = CHECK }
+M.options = { read = READ, write = WRITE, check = CHECK, download = DOWNLOAD, digest = DIGEST }
 M.classes = CLASSES
-M.with, M.fail, M.statuses, M.arguments, M.describe = with, fail, statuses, arguments, describe
+M.with, M.fail, M.statuses, M.arguments, M.describe, M.digest = with, fail, statuses, arguments, describe, digest
 
 return M

@@ -5,7 +5,7 @@
  * answer of any status is a result; op.error is set where there is no (whole) answer:
  *   url · dns · network (this machine has no route) · connect · tls · timeout · reset (the connection
  *   broke before the answer was whole) · body_too_large · protocol (not HTTP, or an encoding that does
- *   not decode) · header · cancelled
+ *   not decode) · header · cancelled · io, changed (a file that is sent or received) · checksum
  * Messages name method and URL; both they and the URL are masked. */
 #ifndef RH_MODULES_HTTP_H
 #define RH_MODULES_HTTP_H
@@ -19,6 +19,16 @@
 
 enum { RH_HTTP_MAX_BODY = 8 * 1024 * 1024, RH_HTTP_MAX_HEADERS = 256 * 1024 };
 
+/* AWS Signature Version 4, of the payload's SHA-256 too. The URL's path and query must be encoded as S3 has
+ * it, the query sorted: libcurl signs them as they are. */
+typedef struct rh_http_aws {
+    const char *access_key;
+    const char *secret_key;
+    const char *session_token; /* or NULL */
+    const char *region;
+    const char *service; /* "s3" */
+} rh_http_aws;
+
 /* What to send. Everything is copied by rh_http_start(). */
 typedef struct rh_http_spec {
     const char *method;         /* "GET"; upper case */
@@ -27,14 +37,23 @@ typedef struct rh_http_spec {
     const char *const *headers; /* "Name: value", NULL-terminated; NULL: none */
     const void *body;           /* NULL: none */
     size_t body_size;
-    const char *bearer;   /* a token, or NULL */
-    const char *user;     /* HTTP basic, or NULL */
-    const char *password; /* with user */
-    const char *ca;       /* PEM file of authorities instead of the system's, or NULL */
-    const char *proxy;    /* URL, "environment", or NULL: none */
-    int64_t delay_ms;     /* wait this long before sending: a retry's pause */
-    int64_t timeout_ms;   /* for the whole request, after the delay; <= 0: none but the task's */
+    const char *file;               /* sent instead of a body, or NULL; never all of it in memory */
+    int64_t file_offset, file_size; /* the part of it; size < 0: to its end */
+    const char
+        *to; /* the answer's body (of a 2xx) goes into this file, whole or not at all; or NULL */
+    int to_mode;            /* of the file; < 0: of the one it replaces, else 0644 */
+    bool digest;            /* without `to`: the body is hashed and dropped */
+    const char *sha256;     /* what that body's digest must be (hex), or NULL: code "checksum" */
+    const rh_http_aws *aws; /* or NULL */
+    const char *bearer;     /* a token, or NULL */
+    const char *user;       /* HTTP basic, or NULL */
+    const char *password;   /* with user */
+    const char *ca;         /* PEM file of authorities instead of the system's, or NULL */
+    const char *proxy;      /* URL, "environment", or NULL: none */
+    int64_t delay_ms;       /* wait this long before sending: a retry's pause */
+    int64_t timeout_ms;     /* for the whole request, after the delay; <= 0: none but the task's */
     int64_t connect_timeout_ms; /* <= 0: 10 s */
+    int64_t stall_ms;           /* not one byte for so long ends it with "timeout"; <= 0: it may */
     size_t max_body;            /* bytes, after decompression; 0: RH_HTTP_MAX_BODY */
     bool once; /* must not be sent twice: takes a new connection, since libcurl repeats a request by
                   itself when a kept connection turns out to be dead */
@@ -51,9 +70,11 @@ typedef struct rh_http_request {
     rh_buffer body;
     char *redirect; /* where a 3xx points to, absolute; or NULL */
     rh_http_redirect redirect_to;
-    int64_t retry_after; /* seconds, from Retry-After; 0: none */
-    int64_t ms;          /* from sending to the end of the body */
-    bool reused;         /* went over a kept connection */
+    int64_t retry_after;              /* seconds, from Retry-After; 0: none */
+    int64_t sent, received;           /* bytes of `file`, of what went to `to` or was hashed */
+    char sent_sha256[65], sha256[65]; /* their SHA-256 in hex */
+    int64_t ms;                       /* from sending to the end of the body */
+    bool reused;                      /* went over a kept connection */
     struct rh_http_transfer *transfer;
 } rh_http_request;
 

@@ -12,7 +12,7 @@ local http = {}
 
 -- What may pass by itself, and so is worth another attempt.
 local TRANSIENT_STATUS = { [429] = true, [502] = true, [503] = true, [504] = true }
-local TRANSIENT_ERROR = { connect = true, dns = true, network = true, reset = true }
+local TRANSIENT_ERROR = { connect = true, dns = true, network = true, reset = true, timeout = true }
 -- The same for an unsafe request: only where it surely was not acted upon.
 local REFUSED_STATUS = { [429] = true }
 local REFUSED_ERROR = { connect = true, dns = true, network = true }
@@ -32,16 +32,16 @@ local function redirected(args, request, response)
     next_request.query = nil
     if status == 303 and request.method ~= "HEAD" or (status == 301 or status == 302) and request.method == "POST" then
         next_request.method = "GET"
-        next_request.body, next_request.json, next_request.form = nil, nil, nil
+        next_request.body, next_request.json, next_request.form, next_request.file = nil, nil, nil, nil
     end
     if response.redirect_to == "same origin" then
         return next_request
     end
-    if next_request.body ~= nil or next_request.json ~= nil or next_request.form then
+    if next_request.body ~= nil or next_request.json ~= nil or next_request.form or next_request.file then
         rt.raise("redirect", ("%s redirects to %s, another host, which would get the request's body; not followed")
             :format(describe(args), target:match("^%a+://[^/?#]*")))
     end
-    next_request.bearer, next_request.user, next_request.password = nil, nil, nil
+    next_request.bearer, next_request.user, next_request.password, next_request.aws = nil, nil, nil, nil
     next_request.headers = {}
     for _, header in ipairs(request.headers) do
         if HARMLESS[header[1]:lower()] and not rt.is_secret(header[2]) then
@@ -80,6 +80,11 @@ local function exchange(args)
     local statuses, errors = TRANSIENT_STATUS, TRANSIENT_ERROR
     if args.class == "unsafe" then
         statuses, errors = REFUSED_STATUS, REFUSED_ERROR
+    elseif args.retry.statuses then
+        statuses = with(statuses, {})
+        for _, status in ipairs(args.retry.statuses) do
+            statuses[status] = true
+        end
     end
     for n = 1, args.retry.times do
         local ok, result = pcall(attempt, args, delay, left)
@@ -139,6 +144,7 @@ local function shape(args, response)
     local result = {
         status = response.status, headers = response.headers, body = response.body, ms = response.ms,
         url = rt.is_secret(response.url) and tostring(response.url) or response.url,
+        sent = response.sent and { bytes = response.sent, sha256 = response.sent_sha256 } or nil,
     }
     if args.secret ~= "headers.set-cookie" then
         result.headers["set-cookie"] = nil
@@ -222,6 +228,73 @@ http.request = effect("http.request", function(method, url, opts)
     end
     return asked.arguments(method:upper(), url, opts, asked.options.write, "http.request")
 end)
+
+-- ---- files ----
+
+local function success(args, response)
+    if args.expect or response.status < 200 or response.status > 299 then
+        expect_status(with(args, { expect = args.expect or { 200 } }), response)
+    end
+end
+
+--- GETs a URL into the file `to`, which is whole or not there: hashed on the way, synced, renamed.
+http.download = rt.effect {
+    name = "http.download",
+    class = "idempotent",
+    args = function(url, opts)
+        local where = "http.download"
+        local args, given = asked.arguments("GET", url, opts, asked.options.download, where)
+        if given.to == nil or given.to == "" then
+            asked.fail(where, "to is missing: the file that is to be written")
+        end
+        if given.mode and not (type(given.mode) == "string" and given.mode:find("^0?[0-7][0-7][0-7]$")) then
+            asked.fail(where, 'mode is octal text such as "0640"')
+        end
+        args.to, args.to_mode = given.to, given.mode and tonumber(given.mode, 8)
+        args.sha256 = asked.digest(given.sha256, where)
+        return args
+    end,
+    describe = function(args)
+        return describe(args) .. " into " .. tostring(args.to)
+    end,
+    call = function(args)
+        local response = exchange(args)
+        success(args, response)
+        local result = shape(args, response)
+        return { status = result.status, headers = result.headers, url = result.url, ms = result.ms, path = args.to,
+            bytes = response.received, sha256 = response.sha256 }
+    end,
+    sample = function(args)
+        local what = " of " .. describe(args)
+        return { status = 200, headers = rt.unknown("headers" .. what), url = args.url, ms = rt.unknown("ms" .. what),
+            path = args.to, bytes = rt.unknown("bytes" .. what), sha256 = args.sha256 or rt.unknown("SHA-256" .. what) }
+    end,
+    exact = { "path", "to" },
+}
+
+--- GETs a URL and keeps nothing but its size and SHA-256.
+http.sha256 = rt.effect {
+    name = "http.sha256",
+    class = "read",
+    args = function(url, opts)
+        local args = asked.arguments("GET", url, opts, asked.options.digest, "http.sha256")
+        args.digest = true
+        return args
+    end,
+    describe = function(args)
+        return "SHA-256 of " .. describe(args)
+    end,
+    call = function(args)
+        local response = exchange(args)
+        success(args, response)
+        return { status = response.status, bytes = response.received, sha256 = response.sha256, ms = response.ms }
+    end,
+    sample = function(args)
+        local what = " of " .. describe(args)
+        return { status = 200, bytes = rt.unknown("bytes" .. what), sha256 = rt.unknown("SHA-256" .. what),
+            ms = rt.unknown("ms" .. what) }
+    end,
+}
 
 http.check = part("check", rt, asked, {
     exchange = exchange, shape = shape, at_path = at_path, excerpt = excerpt, one_of = one_of,

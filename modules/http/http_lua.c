@@ -1,11 +1,13 @@
 /* http: the binding.
  *
  *   native.request{ … } ⏳ → { status, headers, body, ms, retry_after, redirect, redirect_to }
+ *       where they apply: sent, sent_sha256 (of `file`), received, sha256 (of what went to `to`, or was hashed)
  *   native.secret(name, text) → secret
  *   native.parts → { arguments, check }: sources of the sugar's parts
  *
  * Fields of a request: method, url (text), query and form (arrays of { name, value }), json (any value),
- * body (text), headers (array of { name, value }), bearer, user and password (text), ca, proxy,
+ * body (text), file, file_offset, file_size, to, to_mode, digest, sha256, stall (ms), aws { access_key,
+ * secret_key, session_token, region, service }, headers (array of { name, value }), bearer, user and password (text), ca, proxy,
  * unix_socket, delay, timeout, connect_timeout (ms), max_body (bytes), once. A text is a string or a
  * secret; secrets are opened here, also inside `json`. */
 #include "http.h"
@@ -74,10 +76,40 @@ static const char *text_field(lua_State *L, const char *name)
     return lua_isnil(L, -1) ? NULL : c_text(L, -1, name);
 }
 
-static lua_Integer integer_field(lua_State *L, const char *name)
+static lua_Integer integer_field(lua_State *L, const char *name, lua_Integer otherwise)
 {
     lua_getfield(L, 1, name);
-    lua_Integer value = luaL_optinteger(L, -1, 0);
+    lua_Integer value = luaL_optinteger(L, -1, otherwise);
+    lua_pop(L, 1);
+    return value;
+}
+
+/* Texts of the table at idx stay on the stack, as those of text_field do. */
+static bool aws_field(lua_State *L, rh_http_aws *aws)
+{
+    if (lua_getfield(L, 1, "aws") != LUA_TTABLE)
+        return false;
+    int idx = lua_gettop(L);
+    const struct {
+        const char *name, **text;
+    } fields[] = {
+        {"access_key", &aws->access_key},
+        {"secret_key", &aws->secret_key},
+        {"session_token", &aws->session_token},
+        {"region", &aws->region},
+        {"service", &aws->service},
+    };
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        lua_getfield(L, idx, fields[i].name);
+        *fields[i].text = lua_isnil(L, -1) ? NULL : c_text(L, -1, fields[i].name);
+    }
+    return true;
+}
+
+static bool flag_field(lua_State *L, const char *name)
+{
+    lua_getfield(L, 1, name);
+    bool value = lua_toboolean(L, -1);
     lua_pop(L, 1);
     return value;
 }
@@ -189,12 +221,23 @@ static void add_response_header(lua_State *L, const char *name, const char *valu
     lua_pop(L, 1);
 }
 
+static void push_file(lua_State *L, const char *digest, int64_t bytes, const char *bytes_name,
+                      const char *digest_name)
+{
+    if (!*digest)
+        return;
+    lua_pushinteger(L, bytes);
+    lua_setfield(L, -2, bytes_name);
+    lua_pushstring(L, digest);
+    lua_setfield(L, -2, digest_name);
+}
+
 static int push_response(rh_op *op, lua_State *L)
 {
     const rh_http_request *request = (const rh_http_request *)op;
     static const char *const kinds[] = {"same origin", "other origin", "clear text"};
     const char *name, *value;
-    lua_createtable(L, 0, 7);
+    lua_createtable(L, 0, 8);
     lua_pushinteger(L, request->status);
     lua_setfield(L, -2, "status");
     lua_pushinteger(L, request->ms);
@@ -207,6 +250,8 @@ static int push_response(rh_op *op, lua_State *L)
         lua_pushstring(L, kinds[request->redirect_to]);
         lua_setfield(L, -2, "redirect_to");
     }
+    push_file(L, request->sent_sha256, request->sent, "sent", "sent_sha256");
+    push_file(L, request->sha256, request->received, "received", "sha256");
     lua_pushinteger(L, request->retry_after);
     lua_setfield(L, -2, "retry_after");
     lua_newtable(L);
@@ -227,6 +272,7 @@ static const rh_op_class request_class = {
 static int request(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
+    luaL_checkstack(L, 32, NULL); /* the texts of the spec stay on it */
     lua_settop(L, 1);
     struct parts *parts = new_parts(L); /* at 2 */
     add_url(L, parts);
@@ -239,18 +285,27 @@ static int request(lua_State *L)
         .headers = parts->headers,
         .body = has_body ? parts->body.data : NULL,
         .body_size = parts->body.size,
-        .delay_ms = integer_field(L, "delay"),
-        .timeout_ms = integer_field(L, "timeout"),
-        .connect_timeout_ms = integer_field(L, "connect_timeout"),
-        .max_body = (size_t)integer_field(L, "max_body"),
+        .delay_ms = integer_field(L, "delay", 0),
+        .timeout_ms = integer_field(L, "timeout", 0),
+        .connect_timeout_ms = integer_field(L, "connect_timeout", 0),
+        .max_body = (size_t)integer_field(L, "max_body", 0),
+        .stall_ms = integer_field(L, "stall", 0),
+        .file_offset = integer_field(L, "file_offset", 0),
+        .file_size = integer_field(L, "file_size", -1),
+        .to_mode = (int)integer_field(L, "to_mode", -1),
         .method = text_field(L, "method"),
+        .file = text_field(L, "file"),
+        .to = text_field(L, "to"),
+        .sha256 = text_field(L, "sha256"),
         .bearer = text_field(L, "bearer"),
         .ca = text_field(L, "ca"),
         .proxy = text_field(L, "proxy"),
         .unix_socket = text_field(L, "unix_socket"),
     };
-    lua_getfield(L, 1, "once");
-    spec.once = lua_toboolean(L, -1);
+    rh_http_aws aws = {0};
+    spec.aws = aws_field(L, &aws) ? &aws : NULL;
+    spec.once = flag_field(L, "once");
+    spec.digest = flag_field(L, "digest");
     spec.user = text_field(L, "user");
     spec.password = text_field(L, "password");
     mask_basic(L, spec.user, spec.password);

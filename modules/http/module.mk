@@ -1,1 +1,1 @@
-PKGS_http = libcurl libssl libcrypto
+PKGS_http = libcurl libssl libcrypto nettle

@@ -119,6 +119,8 @@ void rh_http_multi_add(CURL *easy)
     curl_multi_add_handle(engine.multi, easy);
 }
 
+void rh_http_multi_go_on(CURL *easy) { curl_easy_pause(easy, CURLPAUSE_CONT); }
+
 void rh_http_multi_remove(CURL *easy)
 {
     curl_multi_remove_handle(engine.multi, easy);

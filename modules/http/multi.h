@@ -23,6 +23,8 @@ typedef void rh_http_finished(CURL *easy, CURLcode code);
 bool rh_http_multi_open(rh_http_finished *finished, rh_error *error);
 /* Starts a transfer in the next turn of the loop. */
 void rh_http_multi_add(CURL *easy);
+/* A transfer whose callback said "later" is to try again. Not from within libcurl's callbacks. */
+void rh_http_multi_go_on(CURL *easy);
 /* Ends one, finished or not. Not from within libcurl's callbacks. */
 void rh_http_multi_remove(CURL *easy);
 

@@ -1,0 +1,166 @@
+/* What is sent: method, body, headers, credentials, signature. */
+#include "transfer.h"
+
+#include "multi.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+void rh_http_escape(rh_buffer *out, const char *text, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (isalnum(c) || (c && strchr("-._~", c)))
+            rh_buffer_add(out, &text[i], 1);
+        else
+            rh_buffer_addf(out, "%%%02X", c);
+    }
+}
+
+static bool header_is_sound(const char *header)
+{
+    const char *colon = strchr(header, ':');
+    if (!colon || colon == header || strpbrk(header, "\r\n"))
+        return false;
+    for (const char *c = header; c < colon; c++)
+        if (!isalnum((unsigned char)*c) && !strchr("!#$%&'*+-.^_`|~", *c))
+            return false;
+    return true;
+}
+
+static bool add_headers(rh_http_transfer *t, const rh_http_spec *spec, rh_error *error)
+{
+    bool typed = false;
+    for (const char *const *h = spec->headers; h && *h; h++) {
+        const char *header = *h;
+        if (!header_is_sound(header))
+            return rh_fail(error, "header",
+                           "%s: header \"%.*s\" has a name or a value that cannot be sent",
+                           t->label, (int)strcspn(header, ":\r\n"), header);
+        typed |= strncasecmp(header, "content-type:", 13) == 0;
+        const char *value = strchr(header, ':') + 1;
+        if (value[strspn(value, " \t")] == '\0') { /* libcurl's way to send an empty one */
+            char *empty = rh_format("%.*s;", (int)(value - 1 - header), header);
+            t->headers = curl_slist_append(t->headers, empty);
+            free(empty);
+        } else {
+            t->headers = curl_slist_append(t->headers, header);
+        }
+    }
+    if (spec->aws)
+        return true; /* libcurl would sign what the next two take away */
+    if (!typed)
+        t->headers = curl_slist_append(t->headers, "Content-Type:"); /* none rather than a form's */
+    t->headers =
+        curl_slist_append(t->headers, "Expect:"); /* costs a second where it is not known */
+    return true;
+}
+
+static size_t take(char *bytes, size_t one, size_t room, void *data)
+{
+    rh_http_transfer *t = data;
+    int64_t count = rh_http_file_take(t->source, bytes, one * room);
+    return count == RH_HTTP_LATER ? CURL_READFUNC_PAUSE
+           : count < 0            ? CURL_READFUNC_ABORT
+                                  : (size_t)count;
+}
+
+/* libcurl sends it once more over a new connection where a kept one was dead. */
+static int rewind_source(void *data, curl_off_t offset, int origin)
+{
+    rh_http_transfer *t = data;
+    if (offset != 0 || origin != SEEK_SET)
+        return CURL_SEEKFUNC_CANTSEEK;
+    rh_http_file_rewind(t->source);
+    return CURL_SEEKFUNC_OK;
+}
+
+static void source_ready(void *data)
+{
+    rh_http_transfer *t = data;
+    rh_http_multi_go_on(t->easy);
+}
+
+static bool set_file(rh_http_transfer *t, const rh_http_spec *spec, rh_error *error)
+{
+    t->source =
+        rh_http_source(spec->file, spec->file_offset, spec->file_size, source_ready, t, error);
+    if (!t->source)
+        return false;
+    curl_easy_setopt(t->easy, CURLOPT_UPLOAD, 1L);
+    curl_easy_setopt(t->easy, CURLOPT_UPLOAD_BUFFERSIZE, 256L * 1024);
+    curl_easy_setopt(t->easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)rh_http_source_size(t->source));
+    curl_easy_setopt(t->easy, CURLOPT_READFUNCTION, take);
+    curl_easy_setopt(t->easy, CURLOPT_READDATA, t);
+    curl_easy_setopt(t->easy, CURLOPT_SEEKFUNCTION, rewind_source);
+    curl_easy_setopt(t->easy, CURLOPT_SEEKDATA, t);
+    return true;
+}
+
+static void set_body(rh_http_transfer *t, const rh_http_spec *spec)
+{
+    rh_buffer_add(&t->upload, spec->body ? spec->body : "", spec->body ? spec->body_size : 0);
+    curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS, t->upload.data);
+    curl_easy_setopt(t->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->upload.size);
+}
+
+static bool set_method(rh_http_transfer *t, const rh_http_spec *spec, rh_error *error)
+{
+    bool sends = strcmp(spec->method, "POST") == 0 || strcmp(spec->method, "PUT") == 0 ||
+                 strcmp(spec->method, "PATCH") == 0;
+    if (strcmp(spec->method, "HEAD") == 0)
+        curl_easy_setopt(t->easy, CURLOPT_NOBODY, 1L);
+    if (spec->file && !set_file(t, spec, error))
+        return false;
+    if (!spec->file && (spec->body || sends))
+        set_body(t, spec);
+    curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, spec->method);
+    return true;
+}
+
+static void add_header(rh_http_transfer *t, const char *name, const char *value)
+{
+    char *line = rh_format("%s: %s", name, value);
+    t->headers = curl_slist_append(t->headers, line);
+    free(line);
+}
+
+static void set_credentials(rh_http_transfer *t, const rh_http_spec *spec)
+{
+    CURL *easy = t->easy;
+    if (spec->aws) {
+        char *scope = rh_format("aws:amz:%s:%s", spec->aws->region, spec->aws->service);
+        curl_easy_setopt(easy, CURLOPT_AWS_SIGV4, scope);
+        free(scope);
+        curl_easy_setopt(easy, CURLOPT_USERNAME, spec->aws->access_key);
+        curl_easy_setopt(easy, CURLOPT_PASSWORD, spec->aws->secret_key);
+        curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L); /* a key may be "a/../b" */
+        if (spec->aws->session_token)
+            add_header(t, "x-amz-security-token", spec->aws->session_token);
+        t->signs = true;
+    } else if (spec->bearer) {
+        curl_easy_setopt(easy, CURLOPT_HTTPAUTH, CURLAUTH_BEARER);
+        curl_easy_setopt(easy, CURLOPT_XOAUTH2_BEARER, spec->bearer);
+    } else if (spec->user) {
+        curl_easy_setopt(easy, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
+        curl_easy_setopt(easy, CURLOPT_USERNAME, spec->user);
+        curl_easy_setopt(easy, CURLOPT_PASSWORD, spec->password ? spec->password : "");
+    }
+}
+
+bool rh_http_set_request(rh_http_transfer *t, const rh_http_spec *spec, rh_error *error)
+{
+    if (!add_headers(t, spec, error) || !set_method(t, spec, error))
+        return false;
+    set_credentials(t, spec);
+    return true;
+}
+
+void rh_http_set_headers(rh_http_transfer *t, const char *sha256)
+{
+    if (t->signs)
+        add_header(t, "x-amz-content-sha256", sha256);
+    curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
+}

@@ -1,0 +1,42 @@
+/* One transfer of libcurl's, from rh_http_start() to its end: what the engine's files share.
+ *   http.c    begins and ends it     send.c    what is sent     answer.c    what comes back */
+#ifndef RH_MODULES_HTTP_TRANSFER_H
+#define RH_MODULES_HTTP_TRANSFER_H
+
+#include "http.h"
+
+#include "file.h"
+#include "tls.h"
+
+#include <curl/curl.h>
+#include <uv.h>
+
+typedef struct rh_http_transfer {
+    CURL *easy;
+    rh_http_request *request;
+    struct curl_slist *headers;
+    rh_http_certificate *certificate;
+    uv_timer_t *delay; /* while the request waits to be sent */
+    rh_buffer upload;
+    rh_http_file *source; /* a file that is sent, or NULL */
+    rh_http_file *sink;   /* where the answer goes, or NULL: request->body */
+    char sha256[RH_SHA256_HEX];
+    char *label; /* "GET https://…", masked, for messages */
+    size_t max_body;
+    bool too_large;
+    bool signs; /* AWS SigV4 */
+    bool added; /* to the multi handle */
+    char curl_said[CURL_ERROR_SIZE];
+} rh_http_transfer;
+
+/* send.c: method, body, headers, credentials. False: *error says why it cannot be sent. */
+bool rh_http_set_request(rh_http_transfer *t, const rh_http_spec *spec, rh_error *error);
+/* send.c: the signature's last part, once the hash of what is sent is known (hex). */
+void rh_http_set_headers(rh_http_transfer *t, const char *sha256);
+
+/* answer.c: takes in what the server sends, and says how it ended. */
+void rh_http_set_answer(rh_http_transfer *t);
+void rh_http_fill_result(rh_http_transfer *t);
+void rh_http_fill_error(rh_http_transfer *t, CURLcode curl);
+
+#endif
