@@ -69,13 +69,13 @@ function check.judge(where, name, ok, ...)
     return verdict, list
 end
 
--- Judges a step's `done`: "done" and its value, "undone", or "unknown". An expectation that failed is as true as any
--- table, and does not mean done.
+-- Judges a step's `done`: "done" and its value, "undone", or "unknown" and why. An expectation that failed is as true as
+-- any table, and does not mean done.
 function check.probe(scope, body)
     local ok, value = engine().check_place(body)
     if not ok then
         if engine().is_playbook_error(value) then error(value, 0) end
-        return "unknown"
+        return "unknown", type(value) == "table" and value.message or tostring(value)
     end
     local first = value
     if type(value) == "table" and getmetatable(value) == nil then first = value[1] end

@@ -191,7 +191,7 @@ local function settle(def, args, ctx, class, scope, begun_seq, cancelled)
         elseif verdict == "undone" then
             return false
         end
-        why = why .. ", and the step's done cannot tell"
+        why = why .. ", and the step's done cannot tell" .. (type(value) == "string" and ": " .. value or "")
     end
     local text = describe(def, args)
     engine.record("doubt", ctx.key, { name = def.name, describe = text, unit = scope.key, line = scope.line, reason = why })

@@ -3,12 +3,8 @@
 local fs, sh, time = require "rollout.fs", require "rollout.sh", require "rollout.time"
 local database = require "rollout.migrate_database"
 
-local DRIVERS = {
-    prisma = require "rollout.migrate_prisma",
-    alembic = require "rollout.migrate_alembic",
-    drizzle = require "rollout.migrate_drizzle",
-    sql = require "rollout.migrate_sql",
-}
+local DRIVERS = { alembic = "rollout.migrate_alembic", drizzle = "rollout.migrate_drizzle", prisma = "rollout.migrate_prisma",
+    sql = "rollout.migrate_sql" }
 
 local ANY = {}
 for code = 0, 255 do
@@ -52,7 +48,7 @@ local function checked(where, given)
     if type(given) ~= "table" then
         wrong(where, "options are a table: { tool = \"prisma\", db = db, backup = backup }")
     end
-    local driver = DRIVERS[given.tool]
+    local driver = DRIVERS[given.tool] and require(DRIVERS[given.tool])
     if not driver then
         wrong(where, "tool is %q; there are %s", tostring(given.tool), names(DRIVERS))
     elseif given.db == nil then
@@ -232,6 +228,9 @@ local function failure(self, before, status, ran)
 end
 
 function Migration:run()
+    if self.driver.prepare then
+        self.driver:prepare()
+    end
     local mark = self.database:mark()
     self.before = { at = time.now(), snapshot = self.database:snapshot(), status = self.driver:status() }
     local before = self.before

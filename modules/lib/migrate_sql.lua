@@ -170,12 +170,14 @@ function Sql:one_by_one(file, marks)
     db:exec(marks.finished, file.name)
 end
 
-function Sql:apply(status)
-    local db = self.migration.given.db
-    local name = self.migration.database:quote(self.table)
+--- Its own table, made before the schema is looked at.
+function Sql:prepare()
     if not self.migration.database:table(self.table) then
-        db:exec(CREATE:format(name))
+        self.migration.given.db:exec(CREATE:format(self.migration.database:quote(self.table)))
     end
+end
+
+function Sql:apply(status)
     local marks = self:marks()
     for _, pending in ipairs(status.pending) do
         local file = self:parse(pending)

@@ -10,7 +10,7 @@ playbook "spec" { environments = { "test", { "production", protected = true } } 
 local cfg = env.require { DATABASE_URL = { format = %q } }
 local db = %s.database(cfg.DATABASE_URL)
 local result = stage("Migrate", function()
-    local backup = step("back up", { when = %s }, function() return db:dump { to = "backups" } end)
+    local backup = step("back up", { when = %s }, function() return db:dump { to = "backups/" .. run.id } end)
     rollback("restore", function() step("restore it", function() return { was = backup and backup.path } end) end)
 %s
 end)
@@ -34,7 +34,7 @@ end
 -- The innermost error of the first unit that failed.
 function play.read(result)
     for _, event in ipairs(result.events) do
-        if event.type:find("%.end$") and type(event.payload) == "table" then
+        if event.type == "step.end" or event.type == "gate.end" then
             if event.key == "Migrate/migrate" and event.type == "step.end" then
                 result.step = event.payload
                 result.result = event.payload.value
