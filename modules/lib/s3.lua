@@ -430,7 +430,7 @@ end
 --- AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL). Nothing is asked yet. `bucket.where` is plain data (and secrets) of which
 --- s3.bucket makes the bucket again; tostring gives s3://bucket/prefix/.
 function s3.bucket(options)
-    if getmetatable(options) == false and rawget(options, "where") then
+    if type(options) == "table" and getmetatable(options) == false and rawget(options, "where") then
         return options
     end
     local where = rt.options(type(options) == "string" and from_url(options) or options, OPTIONS, "s3.bucket")

@@ -117,6 +117,9 @@ describe("rollout.s3", function()
         assert.equal("access_denied", err.code)
         assert.matches("^copy f to s3://backups/f: answered 403 %(InvalidAccessKeyId.*the access key is not known there%)",
             err.message)
+        err = problem(put, { folder = folder, env = { S3_ACCESS = "S3RVER", S3_SECRET = "S3RVER-not" } })
+        assert.equal("access_denied", err.code)
+        assert.matches("the secret key is not the access key's", err.message)
         err = problem([[ bucket { bucket = "nothing-here" }:put { file = "f", key = "f" } ]], { folder = folder })
         assert.equal("no_bucket", err.code)
         err = problem([[ bucket():get { key = "nothing", to = "g" } ]], { folder = folder })
@@ -154,5 +157,122 @@ describe("rollout.s3", function()
         assert.equal(r.is, r.got.sha256)
         assert.equal(0, t.run({ "cmp", folder .. "/large", folder .. "/back" }).code)
         assert.is_true(tonumber(r.peak) < 40 * 1024, "peak memory: " .. r.peak .. " KiB")
+    end)
+
+    local function large_folder()
+        local folder = t.temp()
+        local file = assert(io.open(folder .. "/large", "wb"))
+        for n = 1, 70 do
+            file:write(("%05d"):format(n):rep(1 << 18):sub(1, 1 << 20))
+        end
+        file:close()
+        return folder
+    end
+
+    it("sends a part again when its connection breaks", function()
+        local folder = large_folder()
+        server.cut(5000000)
+        local before = #server.requests()
+        local r = value([[ return bucket():put { file = "large", key = "again" } ]], { folder = folder })
+        assert.same({ 70 << 20, 2 }, { r.bytes, r.parts })
+        local _, puts = server.requests():sub(before):gsub("PUT [^\n]*partNumber=1&", "")
+        assert.equal(2, puts)
+    end)
+
+    it("ends an upload that failed for good", function()
+        local folder = large_folder()
+        server.cut(5000000, 5)
+        local before = #server.requests()
+        local err = problem([[ bucket():put { file = "large", key = "never" } ]], { folder = folder })
+        assert.equal("reset", err.code)
+        assert.matches("DELETE /backups/never%?uploadId=", server.requests():sub(before))
+        assert.is_nil(value([[ return bucket():head "never" ]], { folder = folder }))
+    end)
+
+    it("ends an upload that a killed run has left", function()
+        local folder = large_folder()
+        local path = t.playbook(PLAY:format(server.url, [[ return bucket():put { file = "large", key = "left" } ]]), "left", folder)
+        local env = { S3_ACCESS = "S3RVER", S3_SECRET = "S3RVER" }
+        local before = #server.requests()
+        local host = t.start_host { path, state = folder .. "/state", cwd = folder, env = env }
+        t.eventually("a part", function() return server.requests():sub(before):find("partNumber=1", 1, true) end)
+        host:kill("sigkill")
+        host:wait()
+        local resumed = t.host { "resume", state = folder .. "/state", cwd = folder, env = env, timeout = 60 }
+        assert.equal(0, resumed.code, resumed.err .. resumed.out)
+        local seen = server.requests():sub(before)
+        local _, deleted = seen:gsub("DELETE /backups/left%?uploadId=", "")
+        assert.equal(1, deleted)
+        local _, begun = seen:gsub("POST /backups/left%?uploads=", "")
+        assert.equal(2, begun)
+    end)
+
+    it("finds that another thing is stored than was sent, and does not keep it", function()
+        local folder = t.temp()
+        t.write(folder .. "/f", "the text")
+        server.flip()
+        local err = problem([[ bucket():put { file = "f", key = "flipped" } ]], { folder = folder })
+        assert.equal("checksum", err.code)
+        assert.matches("reads back as %x+, and %x+ was sent; it was deleted again", err.message)
+        assert.is_nil(value([[ return bucket():head "flipped" ]], { folder = folder }))
+        server.flip()
+        value([[ bucket():put { file = "f", key = "flipped", verify = "sent" } ]], { folder = folder })
+        err = problem([[ bucket():get { key = "flipped", to = "g" } ]], { folder = folder })
+        assert.equal("checksum", err.code)
+        assert.is_false(t.exists(folder .. "/g"))
+        assert.same({}, t.run({ "sh", "-c", "ls -A | grep '^[.]g'", cwd = folder }).out:match("%S") and { "left" } or {})
+    end)
+
+    it("keeps its keys secret", function()
+        local folder = t.temp()
+        t.write(folder .. "/f", "text")
+        local _, run = value([[ bucket():put { file = "f", key = "quiet" } note(tostring(bucket { prefix = "p" })) ]],
+            { folder = folder })
+        assert.is_nil((run.out .. run.err):find("S3RVER", 1, true))
+        assert.is_truthy(run.out:find("s3://backups/p/", 1, true))
+        local found = t.run { "grep", "-rla", "S3RVER", run.state }
+        assert.equal("", found.out)
+    end)
+
+    it("finds its keys in the environment", function()
+        local folder = t.temp()
+        t.write(folder .. "/f", "text")
+        local env = { AWS_ACCESS_KEY_ID = "S3RVER", AWS_SECRET_ACCESS_KEY = "S3RVER", AWS_ENDPOINT_URL = server.url,
+            S3_ACCESS = "unused", S3_SECRET = "unused" }
+        assert.equal("s3://backups/deep/er/f",
+            value([[ return s3.bucket "s3://backups/deep/er":put { file = "f", key = "f" }.url ]], { folder = folder, env = env }))
+        env.AWS_SECRET_ACCESS_KEY = false
+        assert.matches("AWS_SECRET_ACCESS_KEY is not set", problem([[ return s3.bucket "s3://backups" ]], { env = env }).message)
+    end)
+
+    it("is told in a plan, with nothing sent", function()
+        local folder = t.temp()
+        local path = t.playbook(PLAY:format("http://127.0.0.1:1", [[
+            local put = bucket { prefix = "p" }:put { file = "f", key = "k" }
+            bucket():get { key = put.key, to = "g" }
+            for _, entry in ipairs(bucket():list()) do bucket():delete(entry.key) end
+        ]]), "plan", folder)
+        local plan = t.host { "plan", path, cwd = folder }
+        assert.equal(0, plan.code, plan.err .. plan.out)
+        assert.matches("copy f to s3://backups/p/k .*idempotent", plan.out)
+        assert.matches("copy s3://backups/k to g .*idempotent", plan.out)
+        assert.matches("list s3://backups/ .*read", plan.out)
+    end)
+
+    it("refuses what it cannot mean", function()
+        for text, part in pairs {
+            ["s3.bucket { bucket = 'b', access_key = 'abcdef' }"] = "secret_key is missing",
+            ["s3.bucket { bukket = 'b' }"] = 'did you mean "bucket"',
+            ["s3.bucket 'backups'"] = "is not s3://bucket/prefix",
+            ["bucket():put { file = 'f' }"] = "key is missing",
+            ["bucket():put { file = 'f', key = '' }"] = "key is the object's name",
+            ["bucket():put { file = 'f', key = 'k', sha256 = 'abc' }"] = "64 hexadecimal digits",
+            ["bucket():put { file = 'f', key = 'k', verify = 'no' }"] = "verify",
+            ["bucket():put { file = 'missing', key = 'k' }"] = "there is no such file",
+            ["bucket():putt {}"] = 'has no "putt"',
+        } do
+            local message = problem(text).message
+            assert.is_truthy(message:find(part, 1, true), text .. ": " .. message)
+        end
     end)
 end)
