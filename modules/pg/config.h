@@ -1,0 +1,16 @@
+/* Inside a config: shared by config.c and connect.c. */
+#ifndef RH_MODULES_PG_CONFIG_H
+#define RH_MODULES_PG_CONFIG_H
+
+#include "pg.h"
+
+#include <libpq-fe.h>
+
+struct rh_pg_config {
+    unsigned refs;
+    PQconninfoOption *options; /* every keyword that libpq knows, with those values that are set */
+    char *schema;
+    bool pooled; /* the URL says pgbouncer=true */
+};
+
+#endif
