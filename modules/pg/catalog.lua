@@ -28,6 +28,11 @@ local function grants(acl, kind, owner)
         listed:format(acl), kind and listed:format(("acldefault('%s', %s)"):format(kind, owner)) or "NULL")
 end
 
+-- A dump writes them down in the order of their names.
+local function options(list)
+    return ("(SELECT string_agg(o, ',' ORDER BY o) FROM unnest(%s) AS o)"):format(list)
+end
+
 -- Statements: id (of a relation), schema, name, kind, definition ------------------------------------
 
 local RELATIONS = fill([[
@@ -39,12 +44,13 @@ SELECT c.oid::bigint AS id, n.nspname::text AS schema, c.relname::text AS name, 
         (SELECT string_agg(i.inhparent::regclass::text, ',' ORDER BY i.inhseqno) FROM pg_inherits i WHERE i.inhrelid = c.oid),
         CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END, pg_get_expr(c.relpartbound, c.oid),
         CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END,
-        CASE WHEN c.relkind = 'f' THEN (SELECT v.srvname || ' ' || coalesce(array_to_string(f.ftoptions, ','), '')
+        CASE WHEN c.relkind = 'f' THEN (SELECT v.srvname || ' ' || coalesce($OPTIONS, '')
             FROM pg_foreign_table f JOIN pg_foreign_server v ON v.oid = f.ftserver WHERE f.ftrelid = c.oid) END) AS definition
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
     LEFT JOIN pg_am am ON am.oid = c.relam LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't' AND $USER AND $OWN]], {
     OWN = own("pg_class", "c.oid"), USER = catalog.user_schema, GRANTS = grants("c.relacl", "r", "c.relowner"),
+    OPTIONS = options "f.ftoptions",
 })
 
 -- Of views, too: their columns may have defaults and grants.
@@ -55,11 +61,11 @@ SELECT a.attrelid::bigint AS id, string_agg(concat_ws(' ', quote_ident(a.attname
     nullif(a.attgenerated::text, ''), CASE WHEN a.attidentity <> '' THEN 'IDENTITY ' || a.attidentity::text END,
     'DEFAULT ' || pg_get_expr(d.adbin, d.adrelid), CASE WHEN a.attstorage <> t.typstorage THEN 'STORAGE ' || a.attstorage::text END,
     nullif($COMPRESSION, ''), CASE WHEN a.attstattarget >= 0 THEN 'STATISTICS ' || a.attstattarget END,
-    array_to_string(a.attoptions, ','), array_to_string(a.attfdwoptions, ','), $GRANTS), E'\n' ORDER BY a.attnum) AS definition
+    array_to_string(a.attoptions, ','), $OPTIONS, $GRANTS), E'\n' ORDER BY a.attnum) AS definition
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't' AND $USER
-GROUP BY a.attrelid]], { USER = catalog.user_schema, GRANTS = grants("a.attacl") })
+GROUP BY a.attrelid]], { USER = catalog.user_schema, GRANTS = grants("a.attacl"), OPTIONS = options "a.attfdwoptions" })
 
 -- Per table an expression of its row for hashing. Two rows have equal hashes where their text is equal, and not just where
 -- PostgreSQL's `=` says so (1.0 and 1.00, 0 and -0, '1 mon' and '30 days'); and nothing is hashed by an OID, which another
@@ -198,10 +204,10 @@ UNION ALL SELECT 'publication', NULL, p.pubname, concat_ws('|', pg_get_userbyid(
 UNION ALL SELECT 'subscription', NULL, u.subname, array_to_string(u.subpublications, ',') FROM pg_subscription u
     JOIN pg_database d ON d.oid = u.subdbid WHERE d.datname = current_database()
 UNION ALL SELECT 'foreign data wrapper', NULL, f.fdwname, concat_ws('|', pg_get_userbyid(f.fdwowner), nullif(f.fdwhandler, 0)
-    ::regproc, nullif(f.fdwvalidator, 0)::regproc, array_to_string(f.fdwoptions, ','), $FGRANTS)
+    ::regproc, nullif(f.fdwvalidator, 0)::regproc, $OPTIONS, $FGRANTS)
     FROM pg_foreign_data_wrapper f WHERE $FOWN
 UNION ALL SELECT 'server', NULL, s.srvname, concat_ws('|', w.fdwname, pg_get_userbyid(s.srvowner), s.srvtype, s.srvversion,
-    array_to_string(s.srvoptions, ','), $SGRANTS) FROM pg_foreign_server s JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw
+    $SOPTIONS, $SGRANTS) FROM pg_foreign_server s JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw
 UNION ALL SELECT 'user mapping', NULL, m.usename || ' on ' || m.srvname, 'user mapping' FROM pg_user_mappings m
 UNION ALL SELECT 'default privileges', n.nspname, pg_get_userbyid(a.defaclrole) || ' ' || a.defaclobjtype::text,
     (SELECT string_agg(concat_ws(':', CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END, privilege_type,
@@ -216,6 +222,7 @@ UNION ALL SELECT 'security label', NULL, o.type || ' ' || o.identity, l.provider
     USER = catalog.user_schema, NOWN = own("pg_namespace", "n.oid"), VOWN = own("pg_event_trigger", "v.oid"),
     FOWN = own("pg_foreign_data_wrapper", "f.oid"), NGRANTS = grants("n.nspacl", "n", "n.nspowner"),
     FGRANTS = grants("f.fdwacl", "F", "f.fdwowner"), SGRANTS = grants("s.srvacl", "S", "s.srvowner"),
+    OPTIONS = options "f.fdwoptions", SOPTIONS = options "s.srvoptions",
 })
 
 -- What few databases have.

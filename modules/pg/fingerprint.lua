@@ -132,7 +132,7 @@ end
 --- Of one of them: how many rows, and their hash.
 function M.rows(connection, tab)
     if tab.empty then
-        return 0, "not populated"
+        return 0, "unpopulated"
     end
     local found = rows(connection, tab.sql)[1]
     return found.n, hash(found.hash, 32)
