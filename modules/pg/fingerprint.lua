@@ -6,8 +6,9 @@
 --
 -- Keys are names: "orders" in the schema public, "billing.orders" elsewhere. `derived`: a materialized view, whose rows a
 -- restore works out anew. A sequence that counts down has its value negated, so that what came later is never less.
-local native, rt, catalog, normal = ...
+local native, rt = ...
 
+local catalog, normal = native.parts.catalog(rt), native.parts.normal()
 local M = {}
 
 local null = rt.json.null

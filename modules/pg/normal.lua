@@ -174,7 +174,7 @@ local function write(group, out)
 end
 
 --- The text in the one form.
-return function(text)
+local function normal(text)
     if not (text:find(" AND ", 1, true) or text:find(" OR ", 1, true) or text:find("ARRAY[", 1, true)) then
         return text
     end
@@ -185,3 +185,5 @@ return function(text)
     normalise(tree)
     return table.concat(write(tree, {}))
 end
+
+return normal

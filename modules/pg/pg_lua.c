@@ -9,6 +9,7 @@
  *          params: a sequence with n; opts: read, plain, must (cannot be cancelled), limit (bytes), timeout (ms), numbers
  *   native.usable(connection)  native.busy(connection)  native.close(connection)
  *   native.server(connection) → version (150018), process id, database
+ *   native.parts   the compiled parts of the sugar
  *
  * A config and a connection are userdata; the last reference closes. */
 #include "pg.h"
@@ -19,6 +20,7 @@
 #include "core/module.h"
 #include "core/secret.h"
 #include "core/task.h"
+#include "parts_lua.h"
 #include "value.h"
 
 #include <lua5.4/lauxlib.h>
@@ -415,6 +417,7 @@ static int open_pg(lua_State *L)
     new_type(L, CONFIG, config_gc);
     new_type(L, CONNECTION, connection_gc);
     luaL_newlib(L, functions);
+    rh_pg_bind_parts(L);
     return 1;
 }
 

@@ -1,0 +1,32 @@
+/* The compiled parts of pg's sugar: native.parts.NAME is a chunk. */
+#include "parts_lua.h"
+
+#include "core/module.h"
+
+#include <lua5.4/lauxlib.h>
+
+RH_EMBED(rh_pg_catalog_lua, RH_LUA_DIR "/modules/pg/catalog.luac")
+RH_EMBED(rh_pg_normal_lua, RH_LUA_DIR "/modules/pg/normal.luac")
+RH_EMBED(rh_pg_fingerprint_lua, RH_LUA_DIR "/modules/pg/fingerprint.luac")
+
+static const struct {
+    const char *name, *from, *end;
+} parts[] = {
+    {"catalog", rh_pg_catalog_lua, rh_pg_catalog_lua_end},
+    {"normal", rh_pg_normal_lua, rh_pg_normal_lua_end},
+    {"fingerprint", rh_pg_fingerprint_lua, rh_pg_fingerprint_lua_end},
+};
+
+void rh_pg_bind_parts(lua_State *L)
+{
+    lua_newtable(L);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        lua_pushfstring(L, "=modules/pg/%s.lua", parts[i].name);
+        if (luaL_loadbufferx(L, parts[i].from, (size_t)(parts[i].end - parts[i].from),
+                             lua_tostring(L, -1), "b") != LUA_OK)
+            lua_error(L);
+        lua_remove(L, -2);
+        lua_setfield(L, -2, parts[i].name);
+    }
+    lua_setfield(L, -2, "parts");
+}
