@@ -59,12 +59,21 @@ local function compose_down(list)
     end) and "docker compose down -v"
 end
 
-local function force_push(list)
-    local git = after(list, "git")
-    local push = git and has(list, git, function(word) return word == "push" end)
-    return push and has(list, push, function(word)
+-- Of the git commands that lose what nobody has a second copy of: the subcommand, and the words that make it one.
+local GIT = {
+    { "git push --force", "push", function(word)
         return word:match("^%-%-force") or word:match("^%-%a*f%a*$") or word:match("^%+%S") or word == "--mirror"
-    end) and "git push --force"
+    end },
+    { "git reset --hard", "reset", function(word) return word == "--hard" end },
+    { "git clean -f", "clean", function(word) return word:match("^%-%-f") or word:match("^%-%a*f%a*$") end },
+}
+
+local function git_loss(list)
+    local git = after(list, "git")
+    for _, pattern in ipairs(git and GIT or {}) do
+        local verb = has(list, git, function(word) return word == pattern[2] end)
+        if verb and has(list, verb, pattern[3]) then return pattern[1] end
+    end
 end
 
 -- The root, its direct folders, the home, and everything of the current folder.
@@ -99,7 +108,7 @@ function guarded.match(text, extra)
         end
     end
     for _, list in ipairs(commands(plain)) do
-        local found = compose_down(list) or force_push(list) or remove_root(list)
+        local found = compose_down(list) or git_loss(list) or remove_root(list)
         if found then return found end
     end
 end

@@ -321,9 +321,8 @@ local do_revert = rt.effect {
     command = true,
     args = function(args) return args end,
     describe = function(args)
-        return rt.is_unknown(args.commits) and "revert " .. tostring(args.commits)
-            or ("revert %s%s  (in %s)"):format(short(args.commits[1]),
-                #args.commits > 1 and (" and %d more"):format(#args.commits - 1) or "", args.repo.path)
+        return ("revert %s (%s commits)  (in %s)"):format(args.what,
+            rt.is_unknown(args.commits) and tostring(args.commits) or #args.commits, args.repo.path)
     end,
     call = function(args, ctx)
         local repo = args.repo
@@ -383,7 +382,8 @@ function move.revert(repo, commit, options)
     local base = command.repo(repo, "git.revert")
     local found = look_revert { repo = base, from = given.from and word(given.from, "git.revert", "from"),
         to = word(commit or given.to or "HEAD", "git.revert", "the commit") }
-    return do_revert { repo = base, before = found.before, commits = found.commits,
+    local what = given.from and tostring(given.from) .. ".." .. tostring(given.to or "HEAD") or tostring(commit)
+    return do_revert { repo = base, what = what, before = found.before, commits = found.commits,
         mainline = given.mainline or (found.merges and 1 or nil) }
 end
 

@@ -189,7 +189,7 @@ local do_push = rt.effect {
     command = true,
     args = function(args) return args end,
     describe = function(args)
-        return ("%s %s to %s (%s..%s)"):format(args.force and "force-push" or "push", tostring(args.ref), args.remote,
+        return ("%s %s to %s (%s..%s)"):format(args.force and "force-push" or "push", args.name, args.remote,
             args.before and short(args.before) or "new", short(args.object))
     end,
     call = function(args, ctx)
@@ -242,7 +242,7 @@ function refs.push(repo, name, options)
     end
     local remote = word(given.remote or "origin", "git.push", "remote")
     local found = look_push { repo = base, name = name, remote = remote, as = as, force = given.force }
-    local args = { repo = base, ref = found.ref, object = found.object, before = found.before, remote = remote,
+    local args = { repo = base, name = tostring(name), ref = found.ref, object = found.object, before = found.before, remote = remote,
         force = given.force, destructive = given.destructive }
     if found.same then
         local result = pushed(args)

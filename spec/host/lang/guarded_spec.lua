@@ -21,6 +21,9 @@ describe("destructive", function()
         ["git push --force origin main"] = "git push --force",
         ["git push -f"] = "git push --force",
         ["git -C app push origin +main"] = "git push --force",
+        ["git -C app reset -q --hard HEAD~1"] = "git reset --hard",
+        ["git clean -xdf"] = "git clean -f",
+        ["cd app; git clean --force"] = "git clean -f",
         ["rm -rf /"] = "rm -rf /",
         ["rm -fr /"] = "rm -rf /",
         ["sudo rm -r -f /*"] = "rm -rf /",
@@ -34,7 +37,7 @@ describe("destructive", function()
     end
     for _, text in ipairs {
         "pnpm db:push", "npx prisma migrate deploy", "select truncate(price, 2) from orders", "docker compose down",
-        "docker compose up -d -V", "git push origin main --follow-tags", "git push --tags", "rm -rf build/tmp",
+        "docker compose up -d -V", "git push origin main --follow-tags", "git push --tags", "git reset --soft HEAD^", "git clean -nd", "rm -rf build/tmp",
         "rm /tmp/lock", "rm -rf /srv/app/releases/3", "select * from dropped", "git fetch --force",
         "delete from sessions where id = 1", "docker run -v /a:/b x",
     } do
