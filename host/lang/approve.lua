@@ -58,7 +58,7 @@ end
 
 local function question(scope, asked)
     local lines = { ("Approve %q?"):format(scope.name) }
-    if asked.help then lines[#lines + 1] = asked.help end
+    lines[#lines + 1] = asked.question or asked.help
     local choices = {}
     if asked.evidence ~= nil then choices[1] = "evidence: " .. host.json.encode(asked.evidence) end
     choices[#choices + 1] = "yes"
@@ -67,13 +67,23 @@ local function question(scope, asked)
         name = scope.name, evidence = asked.evidence }
 end
 
+-- An answer as it is recorded, for who asked.
+local function answered(said)
+    return { by = said.by.name, verdict = said.verdict, comment = said.comment, reason = said.reason }
+end
+
 local function wait_for(scope, asked)
+    local said, said_seq = host.recall("approve.answer", scope.key)
+    if said and said_seq > asked.seq then -- a process that died before it could act on it
+        return answered(said)
+    end
     local who = #asked.roles > 0 and ("%s (%s)"):format(table.concat(asked.roles, " or "),
         table.concat(asked.users, ", ")) or "anybody with access to this run"
     local name = scope.name
     local here = not objection({ name = host.run.operator }, asked)
     local command = ("rollouthost approve %s %s%s"):format(host.run.id, answers.quoted(name), host.run.state_option)
-    return engine.calling(scope, { text = ("%q waits for approval by %s"):format(name, who), command = command,
+    local what = asked.question and ": " .. asked.question or ""
+    return engine.calling(scope, { text = ("%q waits for approval by %s%s"):format(name, who, what), command = command,
         since = asked.seq, at = asked.at, here = here and host.run.interactive }, answers.await, {
         kind = "approve", name = name, key = scope.key, asked = asked.at, ["until"] = asked["until"],
         waiting = ("approval by %s: %s"):format(who, command),
@@ -96,10 +106,11 @@ local function wait_for(scope, asked)
                 why = "a rejection needs a reason"
             end
             if why then return answers.ignore(message, scope.key, why) end
-            engine.record("approve.answer", scope.key, { name = name, by = message.by, bound = asked.bound,
+            said = { name = name, by = message.by, bound = asked.bound,
                 verdict = message.kind == "approve" and "approved" or "rejected",
-                comment = data.comment, reason = data.reason })
-            return { by = message.by.name, verdict = message.kind, comment = data.comment, reason = data.reason }
+                comment = data.comment, reason = data.reason }
+            engine.record("approve.answer", scope.key, said)
+            return answered(said)
         end,
     })
 end
@@ -117,7 +128,7 @@ local function run(scope, timeout, on_timeout)
             engine.raise("approval", ("nobody%s approved it within %s"):format(who, units.show(timeout)))
         end
         error(answer, 0)
-    elseif answer.verdict == "reject" then
+    elseif answer.verdict == "rejected" then
         engine.raise("approval", ("rejected by %s: %s"):format(answer.by, answer.reason))
     end
     return { by = answer.by, comment = answer.comment, at = host.now(), bound = asked.bound }
@@ -148,5 +159,79 @@ function approve.approve(name, given)
 end
 
 engine.verb("approve", approve.approve)
+
+-- ---- inside an effect ----
+
+local INSIDE = { question = { "text", required = true }, evidence = "any", role = "string", roles = "table",
+    not_operator = "boolean" }
+
+-- Errors after which a resumed run goes on waiting.
+local WAITS_ON = { paused = true, journal = true }
+
+local function step_of(scope)
+    while scope.kind == "effect" do scope = scope.parent end
+    return scope
+end
+
+-- Asks, or goes on waiting for what was asked. → the answer
+local function ask(scope, asked)
+    local ok, answer = pcall(engine.standing_still, engine.within, scope, wait_for, scope, asked)
+    if not ok then
+        if type(answer) ~= "table" or not WAITS_ON[answer.code] then
+            engine.record("approve.end", scope.key, { status = "cancelled", name = scope.name,
+                reason = engine.as_error(answer).message })
+        end
+        error(answer, 0)
+    end
+    return answer
+end
+
+local function rejected(plain)
+    engine.raise("rejected", plain.message, plain.detail)
+end
+
+--- ctx.approve { question, evidence, role, roles, not_operator } → { by, comment }: `scope` is an effect's inside. Recorded
+--- under the effect by what was asked, so a resumed run does not ask again. A rejection raises "rejected".
+function approve.inside(scope, given)
+    local opts = options.check(given, INSIDE, "ctx.approve")
+    local step, text = step_of(scope), (host.keep(tostring(opts.question)))
+    if host.run.mode ~= "run" then
+        engine.raise("person", "a person has to say yes, and `rollouthost lua` can ask nobody: " .. text)
+    elseif step.place == "check" then
+        engine.fail("misplaced", ("a check asks nobody (%s %q): %s"):format(step.kind, step.name, text))
+    end
+    local list = host.json.array(wanted_roles(opts, "ctx.approve"))
+    local users = #list > 0 and host.json.array(roles.holders(header.roles, list, "ctx.approve")) or nil
+    local evidence = host.keep(opts.evidence)
+    local key = ("%s!approve-%s"):format(scope.key, host.digest { question = text, evidence = evidence, roles = list,
+        not_operator = opts.not_operator }:sub(1, 12))
+    local asked, seq, at = host.recall("approve.begin", key)
+    local ended, ended_seq = host.recall("approve.end", key)
+    if ended and ended_seq > seq then
+        if ended.status == "ok" then return ended.value end
+        if ended.status == "failed" then rejected(ended.error) end
+        asked = nil
+    end
+    if not asked then
+        engine.pause_point()
+        engine.record("approve.begin", key, { name = step.name, question = text, evidence = evidence, roles = list,
+            users = users, not_operator = opts.not_operator, bound = bound_to(scope.key, text, evidence),
+            line = engine.blame() })
+        asked, seq, at = host.recall("approve.begin", key)
+    end
+    asked.seq, asked.at = seq, at
+    local answer = ask({ kind = "approve", name = step.name, key = key, parent = scope, counts = {}, place = "pure",
+        opts = {}, log = scope.log }, asked)
+    local ms = host.now() - at
+    if answer.verdict == "rejected" then
+        local plain = { code = "rejected", message = ("rejected by %s: %s"):format(answer.by, answer.reason),
+            detail = { by = answer.by, reason = answer.reason } }
+        engine.record("approve.end", key, { status = "failed", name = step.name, error = plain, ms = ms })
+        rejected(plain)
+    end
+    local value = { by = answer.by, comment = answer.comment }
+    engine.record("approve.end", key, { status = "ok", name = step.name, value = value, ms = ms })
+    return value
+end
 
 return approve

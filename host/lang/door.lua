@@ -55,10 +55,15 @@ local function refuse_destruction(def, args, scope)
     end
 end
 
+-- A person says yes before the effect in which this is called goes on.
+local function ask_person(given)
+    return require("lang.approve").inside(engine.scope(), given)
+end
+
 local function context(scope, key, def)
     local id = engine.slug(key)
     return {
-        id = id, key = key, log = scope.log, dir = engine.run.run_dir, name = def.name,
+        id = id, key = key, approve = ask_person, log = scope.log, dir = engine.run.run_dir, name = def.name,
         progress = function(done, total, unit)
             host.say("progress", scope.key, { done = done, total = total, unit = unit })
         end,
@@ -78,7 +83,12 @@ end
 -- An effect that another one calls: part of it, journaled with it, under its deadline.
 local function nested(def, args, scope)
     scope.inner = scope.inner + 1
-    local ctx = setmetatable({ id = scope.ctx.id .. "-" .. scope.inner, key = scope.ctx.key .. "-" .. scope.inner },
+    local id = scope.ctx.id .. "-" .. scope.inner
+    -- What a process before this one read is not read now: an end that is known would be taken for this one's.
+    if def.command and host.run.resumed and class_of(def, args, scope) == "read" and host.command_state(id) == "ended" then
+        id = id .. "-" .. host.epoch
+    end
+    local ctx = setmetatable({ id = id, key = scope.ctx.key .. "-" .. scope.inner },
         { __index = scope.ctx })
     return inside(scope, def.name, ctx, def.call, args, ctx)
 end
@@ -144,6 +154,20 @@ local function finish(def, args, key, started, value)
     return value
 end
 
+-- Whether its last question is one that nobody has answered: before it asks, an effect does only what can be done again.
+local function asks(key)
+    local last, answered
+    for _, event in ipairs(host.history "approve.begin") do
+        if event.key:sub(1, #key) == key and event.key:find("^[!-]", #key + 1) then
+            last = event
+        end
+    end
+    if last then
+        _, answered = host.recall("approve.answer", last.key)
+    end
+    return last and last.seq > (answered or 0)
+end
+
 -- What became of an effect that was in flight when the host died. Returns true, value where it is settled; false where
 -- it is to be run (again, or with ctx.adopting, to be found again).
 local function settle(def, args, ctx, class, scope, begun_seq, cancelled)
@@ -157,6 +181,10 @@ local function settle(def, args, ctx, class, scope, begun_seq, cancelled)
         end
         error(engine.error(decision.choice == "rollback" and "rollback" or "stopped", "decided: " .. decision.choice,
             { control = true, policy = decision.choice == "rollback" and "rollback" or "stop" }), 0)
+    end
+    if asks(ctx.key) then
+        ctx.again = true
+        return false
     end
     local why = "the host ended while it was in flight"
     if cancelled then
@@ -257,7 +285,7 @@ function journaled(def, args, class, scope, line)
     if ok then
         return finish(def, args, key, started, value)
     end
-    if engine.passes_on(value) or (type(value) == "table" and (value.code == "deadline" or value.code == "guardian_lost")) then
+    if engine.interrupts(value) or (type(value) == "table" and value.code == "guardian_lost") then
         if value.code ~= "guardian_lost" then
             engine.record("effect.end", key, { status = "cancelled", reason = value.message, ms = host.mono() - started })
             error(value, 0)

@@ -202,7 +202,7 @@ function engine.idle(what, until_ms, fn)
     host.say("waiting", key, facts)
     local function over() host.say("waiting.end", key, {}) end
     local stage = engine.enclosing("stage")
-    if stage and stage.opts.holds_lock == false then
+    if stage and stage.opts.holds_lock == false and not engine.enclosing("effect") then
         return engine.finally(over, engine.without_lock, fn)
     end
     return engine.finally(over, fn)
@@ -288,28 +288,9 @@ function engine.passes_on(err)
     return engine.is_control(err) and PASS_ON[err.code] or false
 end
 
---- Runs fn under a deadline of `ms` from now (nil: none); its own expiry becomes an ordinary "timeout" error.
-function engine.deadline(ms, what, fn, ...)
-    if not ms then
-        return fn(...)
-    end
-    local outer = task.deadline()
-    local own = host.mono() + ms
-    if outer and outer <= own then
-        return fn(...)
-    end
-    task.deadline(own)
-    local result = table.pack(pcall(engine.closed, fn, ...))
-    task.deadline(outer or false)
-    if result[1] then
-        return table.unpack(result, 2, result.n)
-    end
-    local err = result[2]
-    if type(err) == "table" and err.code == "deadline" and host.mono() >= own then
-        err = engine.error("timeout", string.format("%s was not finished within %s and was cancelled", what,
-            units.show(ms)), { where = engine.blame(), effect = err.effect })
-    end
-    error(err, 0)
+--- True for those and for a deadline around the unit: what is in flight is over, and nothing is to be made of it.
+function engine.interrupts(err)
+    return engine.passes_on(err) or type(err) == "table" and err.code == "deadline"
 end
 
 local function skip_reason(opts)
@@ -507,7 +488,7 @@ function engine.unit(spec)
                 ms = host.mono() - started })
             return kept
         end
-        if engine.passes_on(value) or (type(value) == "table" and value.code == "deadline") then
+        if engine.interrupts(value) then
             error(value, 0)
         end
         local go_on, result = on_failure(scope, spec, engine.as_error(value), started)
@@ -546,7 +527,7 @@ function engine.check_place(fn, ...)
     upvalues.check(around, held)
     if not result[1] then
         local err = result[2]
-        if engine.passes_on(err) or (type(err) == "table" and err.code == "deadline") then
+        if engine.interrupts(err) then
             error(err, 0)
         end
         return false, engine.as_error(err)

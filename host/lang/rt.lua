@@ -6,6 +6,8 @@ local options = require "lang.options"
 local units = require "lang.units"
 local unknown = require "lang.unknown"
 
+require "lang.deadline"
+
 local rt = engine.rt
 
 rt.natives = {}

@@ -119,7 +119,7 @@ engine.verb("stage", function(name, opts, fn)
             local left = math.max(open.deadline - host.now(), 1)
             limit = math.min(limit or left, left)
         end
-        return engine.deadline(limit, string.format("stage %q", name), fn)
+        return engine.stage_deadline(limit, string.format("stage %q", name), fn)
     end))
     if undone then
         result, engine.frozen = result[1] and { false, undone } or result, nil

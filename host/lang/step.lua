@@ -27,7 +27,7 @@ end
 local function worth_retrying(err)
     return not engine.passes_on(err) and not engine.is_playbook_error(engine.as_error(err))
         and not (type(err) == "table" and (err.code == "deadline" or err.code == "destructive" or err.code == "upvalue"
-            or err.code == "guardian_lost" or err.code == "done"))
+            or err.code == "guardian_lost" or err.code == "done" or err.code == "rejected"))
 end
 
 local function run(scope, body)

@@ -111,7 +111,7 @@ local function send(scope, to, text, required)
         local ok, err = pcall(engine.closed, header.notify[name], message)
         if ok then
             delivered[#delivered + 1] = name
-        elseif engine.passes_on(err) or (type(err) == "table" and err.code == "deadline") then
+        elseif engine.interrupts(err) then
             error(err, 0)
         else
             local plain = engine.plain_error(err)

@@ -151,6 +151,9 @@ static rh_node *add_node(rh_model *model, const char *kind, const rh_event *even
         parent = &model->root;
     else if (!parent)
         parent = nearest(model, key, false);
+    /* What an effect asks in its middle stands in its step, as the effect does. */
+    if (rh_node_is(parent, "effect") && strcmp(kind, "effect") != 0)
+        parent = parent->parent;
     rh_node *node = rh_model_find(model, key);
     if (node && node->parent == parent && strcmp(node->kind, kind) == 0) {
         begin_again(node, event);
@@ -233,6 +236,19 @@ static void end_node(rh_model *model, rh_node *node, const rh_event *event, cons
         json_object_del(model->armed, node->key);
 }
 
+/* What an effect asks: the question and what it is decided by. */
+static void set_question(rh_node *node, const json_t *payload)
+{
+    char *question = rh_payload_shown(payload, "question");
+    if (!question)
+        return;
+    char *evidence = rh_payload_shown(payload, "evidence");
+    set(&node->note,
+        rh_format("%s%s%s", question, evidence ? " " : "", evidence ? evidence : ""));
+    free(question);
+    free(evidence);
+}
+
 /* What waits for a person waits from its beginning on, also for who reads the journal alone. */
 static void expect_people(const rh_model *model, rh_node *node, const json_t *payload)
 {
@@ -253,6 +269,7 @@ static void expect_people(const rh_model *model, rh_node *node, const json_t *pa
     rh_buffer_addf(&command, "%s%s", approval ? "" : " --pass", model->state_option);
     set(&node->command, rh_buffer_take(&command));
     free(role);
+    set_question(node, payload);
 }
 
 /* The node of this kind and key that is still open. */

@@ -2,12 +2,12 @@ local play = require "spec.host.play"
 local t = require "spec.helper"
 
 -- script(1) gives the run a terminal and passes on what is typed.
-local function at_terminal(body)
+local function at_terminal(body, modules)
     local path, folder = t.playbook(play.text(body, ('roles = { lead = { "%s" }, dba = { "nobody" } }'):format(play.me())),
         "demo")
     local command = ("%s %s --env staging --state %s/state"):format(t.binary, path, folder)
     local run = t.start { "script", "-qec", command, "/dev/null", input = true, cwd = folder,
-        env = { TERM = "xterm", NO_COLOR = "1" } }
+        env = { TERM = "xterm", NO_COLOR = "1", ROLLOUTHOST_MODULES = modules } }
     run.state = folder .. "/state"
     local seen = 0
     -- Types a line behind the next prompt.
@@ -48,6 +48,19 @@ describe("at its own terminal a run asks its operator", function()
         run:wait()
         assert.equal(1, run.code, run.out)
         assert.matches("rejected by " .. play.me() .. ": the numbers are wrong", run.out, 1, true)
+    end)
+    it("what an effect asks in its middle, with what it is decided by", function()
+        local modules = require("spec.world.module").build("lose", [[
+            local native, rt = ...
+            return { rows = rt.effect { name = "lose.rows", class = "unsafe", args = function() return {} end,
+                call = function(_, ctx) return ctx.approve { question = "Lose them?", evidence = { rows = 12 } } end } }]])
+        local run = at_terminal('local lose = require "rollout.lose" step("restore", function() return lose.rows() end)',
+            modules)
+        run:answer("approve> ", "yes they are tests")
+        run:wait()
+        assert.equal(0, run.code, run.out)
+        assert.matches('Approve "restore"? Lose them?', run.out, 1, true)
+        assert.matches('{"rows":12}', run.out, 1, true)
     end)
     it("what to do about a failure", function()
         local run = at_terminal 'gate("red", { on_failure = "ask" }, function() return false end) note "went on"'
