@@ -211,6 +211,10 @@ local function summary(status, cause, more)
 end
 
 local function finish(status, cause, more)
+    if engine.at_end and status ~= "usage" then
+        engine.frozen = nil -- as in run_hooks
+        engine.at_end(more and more.aborted and "aborted" or status)
+    end
     engine.record("run.end", "", summary(status, cause, more))
     engine.commit()
     return EXIT[status]

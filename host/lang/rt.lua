@@ -79,6 +79,11 @@ function rt.observed(module)
     return require("lang.recorded").observed(module)
 end
 
+--- While a module loads: fn(status) is called when a run comes to its end; see lang/ending.lua.
+function rt.at_run_end(fn)
+    require("lang.ending").at_run_end(fn)
+end
+
 --- Whether a run of this state folder is not at its end; nil where there is none of that id.
 rt.run_unfinished = host.run_unfinished
 

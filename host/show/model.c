@@ -243,8 +243,7 @@ static void set_question(rh_node *node, const json_t *payload)
     if (!question)
         return;
     char *evidence = rh_payload_shown(payload, "evidence");
-    set(&node->note,
-        rh_format("%s%s%s", question, evidence ? " " : "", evidence ? evidence : ""));
+    set(&node->note, rh_format("%s%s%s", question, evidence ? " " : "", evidence ? evidence : ""));
     free(question);
     free(evidence);
 }

@@ -180,7 +180,8 @@ static void update(rh_plain *plain, const rh_change *change, const rh_event *eve
     if (strcmp(event->type, "output") == 0)
         print_output(plain, node, change->payload, event->time_us);
     else if (strcmp(event->type, "effect.begin") == 0 && node->doing)
-        print_take(view, event->time_us, "DO", rh_format("%s: %s", place(node), node->doing));
+        print_take(view, event->time_us, "DO",
+                   rh_format("%s%s%s", place(node), *node->key ? ": " : "", node->doing));
     else if (strcmp(event->type, "waiting") == 0)
         print_waiting(view, node, event->time_us);
     else if (strcmp(event->type, "check") == 0 && node->note)
