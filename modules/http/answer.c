@@ -86,7 +86,7 @@ const char *rh_http_header(const rh_http_request *request, const char *name)
 
 /* ---- how it ends ---- */
 
-static const char *code_of(const rh_http_transfer *t, CURLcode curl)
+const char *rh_http_code(const rh_http_transfer *t, CURLcode curl)
 {
     long err = 0;
     switch (curl) {
@@ -165,7 +165,7 @@ void rh_http_fill_error(rh_http_transfer *t, CURLcode curl)
         return;
     }
     rh_buffer text = {0}, masked = {0};
-    const char *code = code_of(t, curl);
+    const char *code = rh_http_code(t, curl);
     add_reason(t, code, curl, &text);
     rh_mask_text(rh_mask_process(), text.data, text.size, &masked);
     rh_fail(&t->request->op.error, code, "%s: %s", t->label, masked.data);

@@ -34,6 +34,12 @@ local CHECK = with(OPTIONS, {
     method = "string", status = "any", json = "table", body = "string", max_ms = "duration",
 })
 
+local SAMPLE = with(OPTIONS, {
+    method = "string", expect = "any", body = "text", json = "any", form = "table", idempotent = "boolean",
+    n = "integer", duration = "duration", concurrency = "integer", rate = "number",
+})
+SAMPLE.redirects, SAMPLE.retry = nil, nil
+
 local WEEK = 7 * 24 * 3600 * 1000
 
 local CLASSES = { GET = "read", HEAD = "read", OPTIONS = "read", PUT = "idempotent", DELETE = "idempotent" }
@@ -219,7 +225,7 @@ local function arguments(method, url, opts, spec, where)
         expect = statuses(given.expect, where, "expect"), secret = secret_path(given.secret, where),
     }
     credentials(args, given, where)
-    body(args, spec == WRITE and given or {}, where)
+    body(args, (spec == WRITE or spec == SAMPLE) and given or {}, where)
     if given.file or spec == DOWNLOAD or spec == DIGEST then
         as_stream(args, given)
     end
@@ -244,7 +250,8 @@ local function describe(args)
     return args.method .. " " .. (tostring(args.url):gsub("^(%a+://)[^/?#]*@", "%1"))
 end
 
-M.options = { read = READ, write = WRITE, check = CHECK, download = DOWNLOAD, digest = DIGEST }
+M.options = { read = READ, write = WRITE, check = CHECK, download = DOWNLOAD, digest = DIGEST,
+    sample = SAMPLE }
 M.classes = CLASSES
 M.with, M.fail, M.statuses, M.arguments, M.describe, M.digest = with, fail, statuses, arguments, describe, digest
 

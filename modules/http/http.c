@@ -13,6 +13,8 @@
 
 typedef rh_http_transfer transfer;
 
+static rh_http_multi *shared; /* of all requests, so that connections are used again */
+
 static void free_handle(uv_handle_t *handle) { free(handle); }
 
 /* ---- how it ends ---- */
@@ -24,7 +26,7 @@ static void close_delay(transfer *t)
     t->delay = NULL;
 }
 
-static void free_transfer(transfer *t)
+void rh_http_transfer_free(transfer *t)
 {
     close_delay(t);
     curl_easy_cleanup(t->easy);
@@ -40,7 +42,7 @@ static void free_transfer(transfer *t)
 static void leave_multi(transfer *t)
 {
     if (t->added)
-        rh_http_multi_remove(t->easy);
+        rh_http_multi_remove(shared, t->easy);
     t->added = false;
 }
 
@@ -49,7 +51,7 @@ static void end_transfer(transfer *t)
     rh_http_request *request = t->request;
     leave_multi(t);
     request->transfer = NULL;
-    free_transfer(t);
+    rh_http_transfer_free(t);
     rh_op_done(&request->op);
 }
 
@@ -164,7 +166,7 @@ static bool open_sink(transfer *t, const rh_http_spec *spec, rh_error *error)
 static void send_now(transfer *t)
 {
     t->added = true;
-    rh_http_multi_add(t->easy);
+    rh_http_multi_add(shared, t->easy);
 }
 
 static void source_hashed(void *data)
@@ -221,21 +223,29 @@ static bool set_up(transfer *t, const rh_http_spec *spec, rh_error *error)
     return true;
 }
 
-bool rh_http_start(rh_http_request *request, const rh_http_spec *spec, rh_error *error)
+rh_http_transfer *rh_http_transfer_new(rh_http_request *request, const rh_http_spec *spec,
+                                       rh_error *error)
 {
-    if (!rh_http_multi_open(finished, error))
-        return false;
     transfer *t = rh_alloc(sizeof *t);
     t->request = request;
     t->label = make_label(spec->method, spec->url);
     t->max_body = spec->max_body ? spec->max_body : RH_HTTP_MAX_BODY;
     t->certificate = rh_http_certificate_new();
     t->easy = curl_easy_init();
-    if (!set_up(t, spec, error)) {
-        rh_error_module(error, "http");
-        free_transfer(t);
+    if (set_up(t, spec, error))
+        return t;
+    rh_error_module(error, "http");
+    rh_http_transfer_free(t);
+    return NULL;
+}
+
+bool rh_http_start(rh_http_request *request, const rh_http_spec *spec, rh_error *error)
+{
+    if (!shared && !(shared = rh_http_multi_new(32, finished, error)))
         return false;
-    }
+    transfer *t = rh_http_transfer_new(request, spec, error);
+    if (!t)
+        return false;
     request->transfer = t;
     if (spec->delay_ms > 0) {
         t->delay = rh_alloc(sizeof *t->delay);
@@ -246,6 +256,14 @@ bool rh_http_start(rh_http_request *request, const rh_http_spec *spec, rh_error 
         prepare(t);
     }
     return true;
+}
+
+void rh_http_close(void)
+{
+    if (!shared || !rh_http_multi_idle(shared))
+        return;
+    rh_http_multi_free(shared);
+    shared = NULL;
 }
 
 const rh_http_engine rh_http = {rh_http_start, rh_http_cancel, rh_http_fini, rh_http_header,

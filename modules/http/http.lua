@@ -296,6 +296,8 @@ http.sha256 = rt.effect {
     end,
 }
 
+http.sample = part("sample", rt, asked, native)
+
 http.check = part("check", rt, asked, {
     exchange = exchange, shape = shape, at_path = at_path, excerpt = excerpt, one_of = one_of,
 })

@@ -1,7 +1,5 @@
 #include "multi.h"
 
-#include "http.h"
-
 #include "core/buffer.h"
 #include "core/loop.h"
 
@@ -9,42 +7,60 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static struct {
+struct rh_http_multi {
     CURLM *multi;
     uv_timer_t *timer;
     rh_http_finished *finished;
     size_t active;
-} engine;
+    bool acting; /* callbacks are being called: it is freed after them */
+    bool freed;
+};
 
 struct watch {
     uv_poll_t poll;
+    rh_http_multi *multi;
     curl_socket_t fd;
 };
 
+static unsigned open_count; /* libcurl's own state is there while any of them is */
+
 static void free_handle(uv_handle_t *handle) { free(handle); }
 
-static void report_finished(void)
+static void destroy(rh_http_multi *multi)
 {
+    curl_multi_setopt(multi->multi, CURLMOPT_SOCKETFUNCTION, NULL);
+    curl_multi_setopt(multi->multi, CURLMOPT_TIMERFUNCTION, NULL);
+    curl_multi_cleanup(multi->multi);
+    free(multi);
+    if (--open_count == 0)
+        curl_global_cleanup();
+}
+
+void rh_http_multi_free(rh_http_multi *multi)
+{
+    if (multi && multi->acting)
+        multi->freed = true;
+    else if (multi)
+        destroy(multi);
+}
+
+bool rh_http_multi_idle(const rh_http_multi *multi) { return multi->active == 0; }
+
+static void act(rh_http_multi *multi, curl_socket_t fd, int events)
+{
+    int running, left;
     CURLMsg *message;
-    int left;
-    while ((message = curl_multi_info_read(engine.multi, &left))) {
+    multi->acting = true;
+    curl_multi_socket_action(multi->multi, fd, events, &running);
+    while ((message = curl_multi_info_read(multi->multi, &left)))
         if (message->msg == CURLMSG_DONE)
-            engine.finished(message->easy_handle, message->data.result);
-    }
+            multi->finished(message->easy_handle, message->data.result);
+    multi->acting = false;
+    if (multi->freed)
+        destroy(multi);
 }
 
-static void act(curl_socket_t fd, int events)
-{
-    int running;
-    curl_multi_socket_action(engine.multi, fd, events, &running);
-    report_finished();
-}
-
-static void timer_fired(uv_timer_t *timer)
-{
-    (void)timer;
-    act(CURL_SOCKET_TIMEOUT, 0);
-}
+static void timer_fired(uv_timer_t *timer) { act(timer->data, CURL_SOCKET_TIMEOUT, 0); }
 
 static void socket_ready(uv_poll_t *poll, int status, int events)
 {
@@ -54,26 +70,28 @@ static void socket_ready(uv_poll_t *poll, int status, int events)
         flags |= CURL_CSELECT_IN;
     if (events & UV_WRITABLE)
         flags |= CURL_CSELECT_OUT;
-    act(watch->fd, flags);
+    act(watch->multi, watch->fd, flags);
 }
 
-static int timer_wanted(CURLM *multi, long ms, void *data)
+static int timer_wanted(CURLM *curl, long ms, void *data)
 {
-    (void)multi, (void)data;
-    if (engine.timer && ms < 0)
-        uv_timer_stop(engine.timer);
-    else if (engine.timer)
-        uv_timer_start(engine.timer, timer_fired, (uint64_t)ms, 0);
+    (void)curl;
+    rh_http_multi *multi = data;
+    if (multi->timer && ms < 0)
+        uv_timer_stop(multi->timer);
+    else if (multi->timer)
+        uv_timer_start(multi->timer, timer_fired, (uint64_t)ms, 0);
     return 0;
 }
 
 static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *data, void *known)
 {
-    (void)easy, (void)data;
+    (void)easy;
+    rh_http_multi *multi = data;
     struct watch *watch = known;
     if (what == CURL_POLL_REMOVE) {
         if (watch) {
-            curl_multi_assign(engine.multi, fd, NULL);
+            curl_multi_assign(multi->multi, fd, NULL);
             uv_close((uv_handle_t *)&watch->poll, free_handle);
         }
         return 0;
@@ -83,11 +101,12 @@ static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *data, voi
         close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
         watch = rh_alloc(sizeof *watch);
         watch->fd = fd;
+        watch->multi = multi;
         if (uv_poll_init(rh_loop(), &watch->poll, fd) != 0) {
             free(watch); /* libcurl's own timeout ends the request */
             return 0;
         }
-        curl_multi_assign(engine.multi, fd, watch);
+        curl_multi_assign(multi->multi, fd, watch);
     }
     int events = what == CURL_POLL_IN    ? UV_READABLE
                  : what == CURL_POLL_OUT ? UV_WRITABLE
@@ -96,47 +115,46 @@ static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *data, voi
     return 0;
 }
 
-bool rh_http_multi_open(rh_http_finished *finished, rh_error *error)
+rh_http_multi *rh_http_multi_new(long connections, rh_http_finished *finished, rh_error *error)
 {
-    engine.finished = finished;
-    if (engine.multi)
-        return true;
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0 || !(engine.multi = curl_multi_init()))
-        return rh_fail(error, "http", "libcurl cannot be initialised: out of memory");
-    curl_multi_setopt(engine.multi, CURLMOPT_SOCKETFUNCTION, socket_wanted);
-    curl_multi_setopt(engine.multi, CURLMOPT_TIMERFUNCTION, timer_wanted);
-    curl_multi_setopt(engine.multi, CURLMOPT_MAXCONNECTS, 32L); /* kept, when nothing uses them */
-    close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);                   /* its wake-up sockets */
-    return true;
+    bool ready = open_count > 0 || curl_global_init(CURL_GLOBAL_DEFAULT) == 0;
+    CURLM *curl = ready ? curl_multi_init() : NULL;
+    if (!curl) {
+        if (ready && open_count == 0)
+            curl_global_cleanup();
+        rh_fail(error, "http", "libcurl cannot be initialised: out of memory");
+        return NULL;
+    }
+    rh_http_multi *multi = rh_alloc(sizeof *multi);
+    open_count++;
+    multi->multi = curl;
+    multi->finished = finished;
+    curl_multi_setopt(curl, CURLMOPT_SOCKETFUNCTION, socket_wanted);
+    curl_multi_setopt(curl, CURLMOPT_SOCKETDATA, multi);
+    curl_multi_setopt(curl, CURLMOPT_TIMERFUNCTION, timer_wanted);
+    curl_multi_setopt(curl, CURLMOPT_TIMERDATA, multi);
+    curl_multi_setopt(curl, CURLMOPT_MAXCONNECTS, connections);
+    close_range(3, ~0U, CLOSE_RANGE_CLOEXEC); /* its wake-up sockets */
+    return multi;
 }
 
-void rh_http_multi_add(CURL *easy)
+void rh_http_multi_add(rh_http_multi *multi, CURL *easy)
 {
-    if (engine.active++ == 0) {
-        engine.timer = rh_alloc(sizeof *engine.timer);
-        uv_timer_init(rh_loop(), engine.timer);
+    if (multi->active++ == 0) {
+        multi->timer = rh_alloc(sizeof *multi->timer);
+        uv_timer_init(rh_loop(), multi->timer);
+        multi->timer->data = multi;
     }
-    curl_multi_add_handle(engine.multi, easy);
+    curl_multi_add_handle(multi->multi, easy);
 }
 
 void rh_http_multi_go_on(CURL *easy) { curl_easy_pause(easy, CURLPAUSE_CONT); }
 
-void rh_http_multi_remove(CURL *easy)
+void rh_http_multi_remove(rh_http_multi *multi, CURL *easy)
 {
-    curl_multi_remove_handle(engine.multi, easy);
-    if (--engine.active == 0) {
-        uv_close((uv_handle_t *)engine.timer, free_handle);
-        engine.timer = NULL;
+    curl_multi_remove_handle(multi->multi, easy);
+    if (--multi->active == 0) {
+        uv_close((uv_handle_t *)multi->timer, free_handle);
+        multi->timer = NULL;
     }
-}
-
-void rh_http_close(void)
-{
-    if (!engine.multi || engine.active)
-        return;
-    curl_multi_setopt(engine.multi, CURLMOPT_SOCKETFUNCTION, NULL);
-    curl_multi_setopt(engine.multi, CURLMOPT_TIMERFUNCTION, NULL);
-    curl_multi_cleanup(engine.multi);
-    engine.multi = NULL;
-    curl_global_cleanup();
 }

@@ -16,16 +16,21 @@
 #include <curl/curl.h>
 #include <stdbool.h>
 
-/* Must remove the handle, and free it. */
+typedef struct rh_http_multi rh_http_multi;
+
+/* Must remove the handle, and free it or add it again. */
 typedef void rh_http_finished(CURL *easy, CURLcode code);
 
-/* Opens it on first use; rh_http_close() (http.h) closes it. */
-bool rh_http_multi_open(rh_http_finished *finished, rh_error *error);
+/* One of its own with up to `connections` kept, or NULL: out of memory. */
+rh_http_multi *rh_http_multi_new(long connections, rh_http_finished *finished, rh_error *error);
+/* Closes its connections. Its transfers are removed before; `finished` may call it. NULL is allowed. */
+void rh_http_multi_free(rh_http_multi *multi);
 /* Starts a transfer in the next turn of the loop. */
-void rh_http_multi_add(CURL *easy);
+void rh_http_multi_add(rh_http_multi *multi, CURL *easy);
 /* A transfer whose callback said "later" is to try again. Not from within libcurl's callbacks. */
 void rh_http_multi_go_on(CURL *easy);
 /* Ends one, finished or not. Not from within libcurl's callbacks. */
-void rh_http_multi_remove(CURL *easy);
+void rh_http_multi_remove(rh_http_multi *multi, CURL *easy);
+bool rh_http_multi_idle(const rh_http_multi *multi);
 
 #endif

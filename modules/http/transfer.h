@@ -29,6 +29,11 @@ typedef struct rh_http_transfer {
     char curl_said[CURL_ERROR_SIZE];
 } rh_http_transfer;
 
+/* http.c: one that is set up but not begun, or NULL: the spec cannot be sent, *error says why. */
+rh_http_transfer *rh_http_transfer_new(rh_http_request *request, const rh_http_spec *spec,
+                                       rh_error *error);
+void rh_http_transfer_free(rh_http_transfer *t);
+
 /* send.c: method, body, headers, credentials. False: *error says why it cannot be sent. */
 bool rh_http_set_request(rh_http_transfer *t, const rh_http_spec *spec, rh_error *error);
 /* send.c: the signature's last part, once the hash of what is sent is known (hex). */
@@ -38,5 +43,6 @@ void rh_http_set_headers(rh_http_transfer *t, const char *sha256);
 void rh_http_set_answer(rh_http_transfer *t);
 void rh_http_fill_result(rh_http_transfer *t);
 void rh_http_fill_error(rh_http_transfer *t, CURLcode curl);
+const char *rh_http_code(const rh_http_transfer *t, CURLcode curl); /* "connect", "timeout", … */
 
 #endif
