@@ -24,8 +24,8 @@ typedef struct rh_pg_config rh_pg_config;
  * password is in the message. */
 rh_pg_config *rh_pg_config_parse(const char *url, rh_error *error);
 rh_pg_config *rh_pg_config_new(void);
-/* A keyword of libpq ("host", "sslrootcert", …) or "schema". Copied; NULL or "" takes it away. False: there is no such
- * keyword. */
+/* A keyword of libpq ("host", "sslrootcert", …) or "schema". Copied; NULL or "" takes it away; a password goes into the
+ * process's mask. False: there is no such keyword. */
 bool rh_pg_config_set(rh_pg_config *config, const char *keyword, const char *value);
 const char *rh_pg_config_get(const rh_pg_config *config, const char *keyword); /* NULL: not set */
 /* Decides what was not said, TLS above all; call it once, after the last rh_pg_config_set(). */

@@ -16,7 +16,6 @@
 
 #include "core/json.h"
 #include "core/luaerror.h"
-#include "core/mask.h"
 #include "core/module.h"
 #include "core/secret.h"
 #include "core/task.h"
@@ -125,10 +124,6 @@ static int native_config(lua_State *L)
         if (!*box)
             raise(L, &error);
     }
-    /* The URL may hold it percent-encoded, and the playbook in clear. */
-    const char *password = rh_pg_config_get(*box, "password");
-    if (password)
-        rh_mask_add(rh_mask_process(), "database password", password, strlen(password));
     lua_settop(L, 2);
     return 1 + push_facts(L, *box);
 }
