@@ -339,22 +339,36 @@ static bool decide_user(rh_pg_config *config, rh_error *error)
     return set_default(config, "dbname", rh_pg_config_get(config, "user"));
 }
 
+char *rh_pg_config_search_path(const rh_pg_config *config)
+{
+    if (!config->schema || config->pooled)
+        return NULL;
+    rh_buffer path = {0};
+    rh_buffer_adds(&path, "\"");
+    for (const char *at = config->schema; *at; at++) {
+        rh_buffer_add(&path, at, 1);
+        if (*at == '"')
+            rh_buffer_adds(&path, "\"");
+    }
+    rh_buffer_adds(&path, "\"");
+    return rh_buffer_take(&path);
+}
+
 /* -csearch_path="name": white space and backslashes escaped for the server's splitting of options. */
 static void add_search_path(rh_pg_config *config)
 {
     const char *before = rh_pg_config_get(config, "options");
+    char *path = rh_pg_config_search_path(config);
     rh_buffer options = {0};
-    rh_buffer_addf(&options, "%s%s-csearch_path=\"", before ? before : "", before ? " " : "");
-    for (const char *at = config->schema; *at; at++) {
+    rh_buffer_addf(&options, "%s%s-csearch_path=", before ? before : "", before ? " " : "");
+    for (const char *at = path; *at; at++) {
         if (isspace((unsigned char)*at) || *at == '\\')
             rh_buffer_adds(&options, "\\");
         rh_buffer_add(&options, at, 1);
-        if (*at == '"')
-            rh_buffer_adds(&options, "\"");
     }
-    rh_buffer_adds(&options, "\"");
     rh_pg_config_set(config, "options", options.data);
     rh_buffer_free(&options);
+    free(path);
 }
 
 bool rh_pg_config_finish(rh_pg_config *config, rh_error *error)
@@ -397,8 +411,12 @@ bool rh_pg_config_same(const rh_pg_config *config, const rh_pg_config *other)
     for (const PQconninfoOption *a = config->options, *b = other->options; a->keyword; a++, b++)
         if (a->val && b->val ? strcmp(a->val, b->val) != 0 : a->val != b->val)
             return false;
-    return true; /* the schema is among the options */
+    return config->numbers == other->numbers; /* the schema is among the options */
 }
+
+void rh_pg_config_set_numbers(rh_pg_config *config, bool numbers) { config->numbers = numbers; }
+
+bool rh_pg_config_numbers(const rh_pg_config *config) { return config->numbers; }
 
 bool rh_pg_config_verifies(const rh_pg_config *config)
 {

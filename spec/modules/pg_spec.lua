@@ -1,6 +1,13 @@
 local uv = require "luv"
 local t = require "spec.helper"
+local leaks = require "spec.world.leaks"
 local play = require "spec.modules.pg_play"
+
+-- Where a run shows or keeps one of these: { NAME = secret }.
+local function leaked(run, secrets)
+    local needles = leaks.needles(secrets)
+    return leaks.search_tree(run.folder, needles, nil, leaks.search(run.out .. run.err, needles, "the output"))
+end
 
 describe("pg", function()
     local server
@@ -10,9 +17,10 @@ describe("pg", function()
         server:sql [[
             CREATE TABLE people (id int PRIMARY KEY, name text NOT NULL, mail text UNIQUE);
             CREATE TABLE orders (id int PRIMARY KEY, person int REFERENCES people, total numeric CHECK (total >= 0));
+            ALTER TABLE people OWNER TO app;
+            ALTER TABLE orders OWNER TO app;
             INSERT INTO people SELECT n, 'person ' || n, 'm' || n FROM generate_series(1, 100) n;
             CREATE TYPE mood AS ENUM ('sad', 'so so', 'glad');
-            GRANT ALL ON ALL TABLES IN SCHEMA public TO app;
         ]]
     end)
 
@@ -43,7 +51,7 @@ describe("pg", function()
             ]=]
             local doc = row.doc
             row.doc = nil
-            assert.same({ big = math.maxinteger, small = tostring(math.mininteger), two = 2, oid = 7, tenth = 0.1, single = 0.1,
+            assert.same({ big = math.maxinteger, small = math.mininteger, two = 2, oid = 7, tenth = 0.1, single = 0.1,
                 far = "1" .. ("0"):rep(300), five = 5.0, amount = "12.50", nan = "NaN", inf = "-Infinity", yes = true, no = false,
                 none = true, list = {}, huge = "1" .. ("0"):rep(400), text = "ü", padded = "x  ", mood = "glad", bytes = true,
                 uuid = "6e5a4d2c-0b1f-4d5e-8f3a-000000000001", net = "10.0.0.0/8", span = "1 day 02:00:00",
@@ -120,8 +128,7 @@ describe("pg", function()
                 error(again.message)
             ]=], { env = { TOKEN = "hush-hush-t0ken\\'é" } })
             assert.matches("duplicate key", err.message)
-            assert.same({}, require("spec.world.leaks").find { run.folder, texts = { run.out, run.err },
-                secrets = { "hush-hush-t0ken", server.password } })
+            assert.same({}, leaked(run, { TOKEN = "hush-hush-t0ken\\'é", PASSWORD = server.password }))
         end)
     end)
 
@@ -136,6 +143,7 @@ describe("pg", function()
                 ["DELETE FROM people"] = "usage",
                 ["SELECT 1; DELETE FROM people"] = "syntax",
                 ["/* SELECT */ COPY (SELECT 1) TO PROGRAM 'true'"] = "usage",
+                ["/* /* */ SELECT 1 */ DROP TABLE people"] = "usage",
             } do
                 server:sql "CREATE SEQUENCE IF NOT EXISTS numbers; GRANT ALL ON SEQUENCE numbers TO app"
                 assert.equal(code, problem(("db:query(%q)"):format(sql)).code, sql)
@@ -165,7 +173,7 @@ describe("pg", function()
             err = problem [[db:exec "SELEKT 'ü', 1"]]
             assert.matches("in: >>>SELEKT", err.message)
             err = problem(([[db:exec "%s FROMM"]]):format("SELECT '" .. ("ü"):rep(500) .. "' AS x"))
-            assert.matches("in: … ü+' AS x >>>FROMM", err.message)
+            assert.is_truthy(err.message:find("in: … ü", 1, true) and err.message:find("üü' AS x >>>FROMM", 1, true), err.message)
         end)
 
         it("have codes for what a playbook may tell apart", function()
@@ -174,7 +182,7 @@ describe("pg", function()
                 ["INSERT INTO people (id) VALUES (900)"] = "not_null", ["SELECT * FROM nowhere"] = "undefined_table",
                 ["SELECT nothing()"] = "undefined_function", ["CREATE TABLE people ()"] = "exists",
                 ["SELECT 1/0"] = "sql", ["COPY people FROM STDIN"] = "usage", ["COPY people TO STDOUT"] = "usage",
-                ["SELECT * FROM pg_authid"] = "access_denied", ["BEGIN"] = "usage",
+                ["SELECT * FROM pg_authid"] = "access_denied", ["BEGIN"] = "usage", ["CREATE TABLE x (a nonsense)"] = "sql",
             } do
                 assert.equal(code, problem(("db:exec(%q)"):format(sql)).code, sql)
             end
@@ -268,12 +276,12 @@ describe("pg", function()
 
     describe("a session", function()
         it("that the server ended while it was idle is replaced for a read", function()
-            assert.same({ true, 1 }, value [[
+            assert.same({ true, 1 }, value([[
                 local first = db:value "SELECT pg_backend_pid()"
                 pg.database(cfg.DATABASE_URL, { timeout = "5s" })
-                local admin = pg.database { socket = "]] .. server.socket .. [[", port = ]] .. server.port .. [[, user = "postgres", database = "app" }
+                local admin = pg.database { socket = "]] .. server.socket .. [[", port = ]] .. server.port .. [[, user = "postgres" }
                 admin:query("SELECT pg_terminate_backend($1)", first)
-                return { db:value "SELECT pg_backend_pid()" ~= first, db:value "SELECT 1" }]])
+                return { db:value "SELECT pg_backend_pid()" ~= first, db:value "SELECT 1" }]]))
         end)
 
         it("that ends under a statement says so", function()
@@ -336,7 +344,7 @@ describe("pg", function()
         end)
 
         it("has the schema that Prisma's URL names", function()
-            server:sql [[CREATE SCHEMA "my sh""op" AUTHORIZATION app; CREATE TABLE "my sh""op".here (x int)]]
+            server:sql [[CREATE SCHEMA "my sh""op" AUTHORIZATION app; SET ROLE app; CREATE TABLE "my sh""op".here (x int)]]
             assert.equal(0, play.value(server:url() .. "?schema=my%20sh%22op&connection_limit=1",
                 [[return db:value "SELECT count(*) FROM here"]]))
         end)
@@ -349,7 +357,7 @@ describe("pg", function()
         local _, err, run = play.body(other:url(), [[return db:value "SELECT current_database()"]])
         assert.is_nil(err)
         assert.equal(name, (play.value(other:url(), [[return db:value "SELECT current_database()"]])))
-        assert.same({}, require("spec.world.leaks").find { run.folder, texts = { run.out, run.err }, secrets = { odd } })
+        assert.same({}, leaked(run, { PASSWORD = odd }))
     end)
 
     it("speaks UTF-8 with databases that do not", function()
