@@ -87,6 +87,42 @@ end
 --- Whether a run of this state folder is not at its end; nil where there is none of that id.
 rt.run_unfinished = host.run_unfinished
 
+--- Inside an effect: these functions at once, each in a task of its own. Returns what they return, in their order. The first
+--- failure cancels the others, and is raised when all have ended.
+function rt.together(functions)
+    local tasks, results, first = {}, {}, nil
+    for i, fn in ipairs(functions) do
+        tasks[i] = host.task.spawn(function()
+            local ok, value = pcall(fn)
+            if ok then
+                return value
+            end
+            if not first then
+                first = value
+                for other, task in ipairs(tasks) do
+                    if other ~= i then
+                        host.task.cancel(task, engine.error("sibling", "cancelled: what was done beside it has failed",
+                            { control = true }), true)
+                    end
+                end
+            end
+            error(value, 0)
+        end)
+    end
+    for i, task in ipairs(tasks) do
+        local ok, value = host.task.join(task)
+        if ok then
+            results[i] = value
+        else
+            first = first or value
+        end
+    end
+    if first then
+        error(first, 0)
+    end
+    return results
+end
+
 --- A handle's metatable: sealed, a misspelt method is an error with a suggestion.
 function rt.class(name, methods, tostring_fn)
     local list = {}

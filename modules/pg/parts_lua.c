@@ -5,20 +5,32 @@
 
 #include <lua5.4/lauxlib.h>
 
-RH_EMBED(rh_pg_words_lua, RH_LUA_DIR "/modules/pg/words.luac")
-RH_EMBED(rh_pg_marker_lua, RH_LUA_DIR "/modules/pg/marker.luac")
 RH_EMBED(rh_pg_catalog_lua, RH_LUA_DIR "/modules/pg/catalog.luac")
 RH_EMBED(rh_pg_normal_lua, RH_LUA_DIR "/modules/pg/normal.luac")
 RH_EMBED(rh_pg_fingerprint_lua, RH_LUA_DIR "/modules/pg/fingerprint.luac")
+RH_EMBED(rh_pg_backup_lua, RH_LUA_DIR "/modules/pg/backup.luac")
+RH_EMBED(rh_pg_clients_lua, RH_LUA_DIR "/modules/pg/clients.luac")
+RH_EMBED(rh_pg_databases_lua, RH_LUA_DIR "/modules/pg/databases.luac")
+RH_EMBED(rh_pg_in_place_lua, RH_LUA_DIR "/modules/pg/in_place.luac")
+RH_EMBED(rh_pg_preflight_lua, RH_LUA_DIR "/modules/pg/preflight.luac")
+RH_EMBED(rh_pg_snapshot_lua, RH_LUA_DIR "/modules/pg/snapshot.luac")
+RH_EMBED(rh_pg_swap_lua, RH_LUA_DIR "/modules/pg/swap.luac")
+RH_EMBED(rh_pg_written_lua, RH_LUA_DIR "/modules/pg/written.luac")
 
 static const struct {
     const char *name, *from, *end;
 } parts[] = {
-    {"words", rh_pg_words_lua, rh_pg_words_lua_end},
-    {"marker", rh_pg_marker_lua, rh_pg_marker_lua_end},
     {"catalog", rh_pg_catalog_lua, rh_pg_catalog_lua_end},
     {"normal", rh_pg_normal_lua, rh_pg_normal_lua_end},
     {"fingerprint", rh_pg_fingerprint_lua, rh_pg_fingerprint_lua_end},
+    {"backup", rh_pg_backup_lua, rh_pg_backup_lua_end},
+    {"clients", rh_pg_clients_lua, rh_pg_clients_lua_end},
+    {"databases", rh_pg_databases_lua, rh_pg_databases_lua_end},
+    {"in_place", rh_pg_in_place_lua, rh_pg_in_place_lua_end},
+    {"preflight", rh_pg_preflight_lua, rh_pg_preflight_lua_end},
+    {"snapshot", rh_pg_snapshot_lua, rh_pg_snapshot_lua_end},
+    {"swap", rh_pg_swap_lua, rh_pg_swap_lua_end},
+    {"written", rh_pg_written_lua, rh_pg_written_lua_end},
 };
 
 void rh_pg_bind_parts(lua_State *L)

@@ -1,0 +1,397 @@
+-- The database's part of a backup and of its way back; the procedure is modules/database's. `job` is the procedure's, job.own
+-- is kept here:
+--
+--   admin     a session in another database, for statements about databases
+--   live      one in the database itself, while there is one
+--   snapshot  the moment that is dumped (snapshot.lua)      command   the dump under way
+--   programs  the folder of pg_dump and its like            loaded    the database that the dump's stream goes into
+local native, rt, driver, fingerprint = ...
+
+local shared = rt.native("database")
+local lib = { driver = driver, fingerprint = fingerprint }
+for _, name in ipairs { "databases", "written", "snapshot", "clients", "preflight", "swap", "in_place" } do
+    lib[name] = native.parts[name](native, rt, lib)
+end
+local databases, clients, preflight = lib.databases, lib.clients, lib.preflight
+local snapshots, written, swaps, in_place = lib.snapshot, lib.written, lib.swap, lib.in_place
+local M = { suffix = ".pgdump" }
+
+local WATCH_MS = 250
+
+-- ---- sessions ----
+
+local function admin_of(job)
+    local own = job.own
+    if not own.admin or not native.usable(own.admin) then
+        own.admin = databases.connect_beside(job.database, job.name)
+        own.version = native.server(own.admin)
+    end
+    return own.admin
+end
+
+-- In a session of the database, which is kept for the next question where it is the live one.
+local function within(job, name, fn)
+    local own = job.own
+    local connection = name == job.name and own.live
+    if connection and native.usable(connection) then
+        return fn(connection)
+    end
+    connection = databases.connect(job.database, name)
+    if name == job.name then
+        own.live = connection
+        return fn(connection)
+    end
+    local result = table.pack(pcall(fn, connection))
+    native.close(connection)
+    if not result[1] then
+        error(result[2], 0)
+    end
+    return table.unpack(result, 2, result.n)
+end
+
+local function close(job, field)
+    if job.own[field] then
+        native.close(job.own[field])
+        job.own[field] = nil
+    end
+end
+
+local function server_text(job)
+    return databases.value(admin_of(job), "SELECT current_setting('server_version')")
+end
+
+--- Connects for a restore, and finds the programs.
+function M.open(job)
+    admin_of(job)
+    job.server = server_text(job)
+    job.own.programs = clients.find(job, job.own.version // 10000)
+end
+
+--- Ends what is under way, before it is cleaned up.
+function M.abandon(job)
+    local command = job.own.command
+    if command then
+        shared.stop_command(command)
+        pcall(shared.await, command)
+        job.own.command = nil
+    end
+    M.end_snapshot(job)
+end
+
+function M.end_snapshot(job)
+    if job.own.snapshot then
+        snapshots.close(job.own.snapshot)
+        job.own.snapshot = nil
+    end
+end
+
+--- Every session. Cannot raise.
+function M.close(job)
+    M.end_snapshot(job)
+    close(job, "live")
+    close(job, "admin")
+end
+
+-- ---- the dump ----
+
+--- Refuses what would be no backup, or could not be proven, and chooses the way.
+function M.preflight(job)
+    M.open(job)
+    within(job, job.name, function(connection)
+        preflight.check(job, connection)
+    end)
+    job.partial = job.partial:gsub("%.pgdump%.partial$", "") .. ".pgdump.partial"
+end
+
+-- Where nobody else is connected the copy is the server's own, and the archive is made from it.
+local function start_clone(job)
+    close(job, "live")
+    local admin = admin_of(job)
+    databases.run(admin, "CREATE DATABASE %s TEMPLATE %s OWNER %s", databases.name(job.scratch), databases.name(job.name),
+        databases.name(job.source.owner))
+    job.verified = "clone"
+    job.own.dumped = job.scratch
+    job.own.command = clients.dump(job, "custom")
+end
+
+-- The proof begins with the dump.
+local function start_stream(job)
+    local own = job.own
+    if job.args.verify then
+        M.create(job, job.scratch, job.source)
+        job.loaded = job.scratch
+        own.command = clients.dump_and_load(job, job.scratch, own.single)
+    else
+        own.command = clients.dump(job, "custom")
+    end
+end
+
+--- Opens the snapshot and starts writing job.partial.
+function M.start(job)
+    local own = job.own
+    own.dumped = job.name
+    if job.shape == "clone" then
+        start_clone(job)
+    else
+        local began = rt.now()
+        own.snapshot = snapshots.open(job.database, job.name)
+        own.snapshot_id = own.snapshot.id
+        job.locked_ms = 0
+        own.opened_ms = rt.now() - began
+        if job.shape == "parallel" then
+            own.command = clients.dump(job, "directory")
+        else
+            start_stream(job)
+        end
+    end
+end
+
+-- Who holds a lock that everybody waits for.
+local BLOCKERS = [[SELECT a.pid AS pid, COALESCE(a.usename, '?') AS who, COALESCE(NULLIF(a.application_name, ''), 'no name') AS app,
+        l.relation::regclass::text AS tab, left(a.query, 200) AS query,
+        extract(epoch FROM now() - a.xact_start)::int AS seconds
+    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.granted AND l.pid <> pg_backend_pid()
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND EXISTS (SELECT FROM pg_locks w WHERE NOT w.granted AND w.relation = l.relation AND w.database = l.database)
+    ORDER BY a.xact_start LIMIT 1]]
+
+-- An error that came of waiting for a lock names who holds it. Asked before our own statements are given up.
+local function blocker(job)
+    local known, row = pcall(within, job, job.name, function(connection)
+        return databases.rows(connection, BLOCKERS)[1]
+    end)
+    return known and row or nil
+end
+
+local function note_blocker(job)
+    local own = job.own
+    if not own.blocker and rt.now() > (own.looked or job.started) + 5000 then
+        own.looked = rt.now()
+        own.blocker = blocker(job)
+    end
+end
+
+local function explain(job, err)
+    local held = job.own.blocker
+    if held and type(err) == "table" and (err.code == "lock_timeout" or tostring(err.message):find("lock timeout", 1, true)) then
+        rt.raise("lock_timeout", string.format("pg: %s is locked by process %d (%s, %s) for %d s: it would have to end before the"
+            .. " database can be backed up: %s", held.tab, held.pid, held.who, held.app, held.seconds, held.query))
+    end
+    error(err, 0)
+end
+
+--- The fingerprint of what is dumped, while it is dumped.
+function M.fingerprint(job, each)
+    local own = job.own
+    local ok, found = pcall(function()
+        if job.shape == "clone" then
+            return snapshots.fingerprint_of(job.database, job.scratch, job.args.jobs)
+        end
+        return snapshots.fingerprint(own.snapshot, 1, each)
+    end)
+    if not ok then
+        own.blocker = blocker(job)
+        explain(job, found)
+    end
+    return found
+end
+
+local COPIES = [[SELECT relid::text AS id, bytes_processed AS bytes FROM pg_stat_progress_copy
+    WHERE datname = $1 AND command = 'COPY TO']]
+
+--- { bytes, total, tables, of_tables }: what the tables' copies have sent; the total is what the tables take, about the same.
+function M.progress(job)
+    local own = job.own
+    own.seen = own.seen or { bytes = {}, tables = 0 }
+    local known, running = pcall(databases.rows, admin_of(job), COPIES, own.dumped or job.name)
+    for _, row in ipairs(known and running or {}) do
+        if not own.seen.bytes[row.id] then
+            own.seen.tables = own.seen.tables + 1
+        end
+        own.seen.bytes[row.id] = math.max(row.bytes, own.seen.bytes[row.id] or 0)
+    end
+    local bytes = 0
+    for _, n in pairs(own.seen.bytes) do
+        bytes = bytes + n
+    end
+    return { bytes = math.min(bytes, own.bytes or bytes), total = own.bytes or 0, tables = own.seen.tables, of_tables = own.tables }
+end
+
+--- Waits for the dump to be whole on disk.
+function M.finish(job, each)
+    local own = job.own
+    while shared.watch(own.command, WATCH_MS) ~= "ended" do
+        if each then
+            each()
+        end
+        note_blocker(job)
+    end
+    local command = own.command
+    own.command = nil
+    M.end_snapshot(job)
+    local ok, err = pcall(clients.check, command, "dump_failed", "the dump")
+    if not ok then
+        explain(job, err)
+    end
+    if job.shape == "clone" then
+        command = clients.read_through(job, job.partial)
+        clients.await(job, command)
+        clients.check(command, "not_proven", "reading the archive through")
+    end
+end
+
+--- What a restore needs to know besides the fingerprint.
+function M.manifest(job)
+    local own = job.own
+    return { single = own.single, needs = own.needs, notes = own.notes }
+end
+
+-- ---- databases ----
+
+-- A copy that stands ready cannot be looked into, and need not: what was last done to it is its closing, of which its row
+-- tells. The live database is never taken for one.
+local CLOSED = "SELECT oid::text || ' ' || xmin::text FROM pg_database WHERE datname = $1 AND NOT datallowconn"
+
+local function closed(job, name)
+    return name ~= job.name and databases.value(admin_of(job), CLOSED, name) or nil
+end
+
+function M.source(job, name)
+    return databases.source(admin_of(job), name)
+end
+
+function M.exists(job, name)
+    return databases.exists(admin_of(job), name)
+end
+
+M.occupied = M.exists
+
+function M.create(job, name, source)
+    local admin = admin_of(job)
+    if job.manifest and job.manifest.own then
+        preflight.refuse_missing(admin, job.manifest.own.needs)
+    end
+    databases.create(admin, name, source)
+end
+
+function M.drop(job, name)
+    databases.drop(admin_of(job), name)
+end
+
+function M.size(job, name)
+    return databases.size(admin_of(job), name)
+end
+
+function M.rename(job, from, to)
+    local admin = admin_of(job)
+    databases.run(admin, "%s;\nALTER DATABASE %s RENAME TO %s", databases.dress(from, job.manifest.source or job.own.source),
+        databases.name(from), databases.name(to))
+end
+
+-- Statistics are for whoever plans queries the moment it is swapped in.
+local function analyse(connection)
+    databases.run(connection, "SET maintenance_work_mem = '64MB'")
+    databases.run(connection, "ANALYZE")
+end
+
+--- Makes it stand ready for a swap: counted, dressed as the live one was, and closed to everybody.
+function M.freeze(job, name)
+    local admin = admin_of(job)
+    within(job, name, function(connection)
+        analyse(connection)
+        job.own.counters = written.position(connection)
+    end)
+    databases.run(admin, "%s", databases.dress(name, job.source or job.manifest.source))
+    databases.freeze(admin, name)
+end
+
+function M.thaw(job, name)
+    databases.thaw(admin_of(job), name)
+end
+
+-- ---- loading ----
+
+local function await_load(job, command, what)
+    job.own.command = command
+    clients.await(job, command)
+    job.own.command = nil
+    clients.check(command, "load", what)
+end
+
+--- The archive into an empty database.
+function M.load(job, path, name)
+    local own = job.manifest and job.manifest.own or job.own
+    local command = clients.load(job, path, name, (job.manifest or job).shape ~= "parallel" and own.single, job.args.jobs)
+    await_load(job, command, job.manifest and "loading the backup" or "restoring the backup to prove it")
+end
+
+--- A user's own dump.
+function M.load_plain(job, plain, name)
+    await_load(job, clients.load_plain(job, plain.path, name, plain.gzip), "loading " .. plain.path)
+end
+
+function M.fingerprint_of(job, name)
+    if closed(job, name) then
+        databases.thaw(admin_of(job), name)
+    end
+    return snapshots.fingerprint_of(job.database, name, job.args.jobs or 1)
+end
+
+M.later = fingerprint.may_differ
+
+-- ---- moments ----
+
+--- This moment, as plain data: M.written_since tells what was written after it.
+function M.position(job, name)
+    local closing = closed(job, name)
+    if closing then
+        local position = job.own.counters or { tables = {} }
+        position.closed = closing
+        return position
+    end
+    return within(job, name, function(connection)
+        local position = written.position(connection)
+        position.schema = fingerprint.schema_digest(connection).digest
+        return position
+    end)
+end
+
+--- { rows, tables } or nil, why.
+function M.written_since(job, name, position)
+    local closing = closed(job, name)
+    if closing then
+        if closing == position.closed then
+            return { rows = 0, tables = {} }
+        end
+        return nil, "it was opened meanwhile"
+    end
+    return within(job, name, function(connection)
+        return written.since(connection, position)
+    end)
+end
+
+-- ---- the way back ----
+
+--- Renames the scratch in. Returns the milliseconds for which clients were turned away.
+function M.swap(job, facts, check)
+    close(job, "live")
+    admin_of(job)
+    if job.from ~= "scratch" then
+        M.freeze(job, job.scratch)
+    end
+    return swaps.swap(job, facts, check)
+end
+
+function M.swapped(job)
+    admin_of(job)
+    return swaps.swapped(job)
+end
+
+function M.in_place(job)
+    in_place.check(job)
+    close(job, "live")
+    in_place.restore(job)
+end
+
+return M

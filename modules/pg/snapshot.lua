@@ -1,0 +1,71 @@
+-- One moment of a database, seen by several sessions: the dump writes it, the others work out its fingerprint meanwhile.
+local native, rt, lib = ...
+
+local databases, fingerprint = lib.databases, lib.fingerprint
+local M = {}
+
+--- Opens a snapshot that others can join: { id, version, connection, database, handle }. It lasts as long as the session.
+function M.open(handle, database)
+    local connection = databases.connect(handle, database)
+    local version = fingerprint.begin(connection)
+    return { handle = handle, database = database, connection = connection, version = version,
+        id = databases.value(connection, "SELECT pg_export_snapshot()") }
+end
+
+function M.close(snapshot)
+    native.close(snapshot.connection)
+end
+
+local function join(snapshot)
+    local connection = databases.connect(snapshot.handle, snapshot.database)
+    local ok, err = pcall(fingerprint.begin, connection, snapshot.id)
+    if not ok then
+        native.close(connection)
+        error(err, 0)
+    end
+    return connection
+end
+
+--- The fingerprint of a snapshot, by `sessions` at once. each(done, total) is called after each table.
+function M.fingerprint(snapshot, sessions, each)
+    local found = fingerprint.frame(snapshot.connection, snapshot.version)
+    local tables = fingerprint.tables(snapshot.connection, snapshot.version) -- the largest first
+    local taken, done = 0, 0
+    local function work(connection)
+        while taken < #tables do
+            taken = taken + 1
+            local tab = tables[taken]
+            fingerprint.put(found, tab, fingerprint.rows(connection, tab))
+            done = done + 1
+            if each then
+                each(done, #tables)
+            end
+        end
+    end
+    local workers = { function() work(snapshot.connection) end }
+    for i = 2, math.min(sessions, #tables) do
+        workers[i] = function()
+            local connection = join(snapshot)
+            local ok, err = pcall(work, connection)
+            native.close(connection)
+            if not ok then
+                error(err, 0)
+            end
+        end
+    end
+    rt.together(workers)
+    return found
+end
+
+--- The same of a database as it is now.
+function M.fingerprint_of(handle, database, sessions)
+    local snapshot = M.open(handle, database)
+    local ok, found = pcall(M.fingerprint, snapshot, sessions)
+    M.close(snapshot)
+    if not ok then
+        error(found, 0)
+    end
+    return found
+end
+
+return M
