@@ -60,13 +60,25 @@ local function ask_person(given)
     return require("lang.approve").inside(engine.scope(), given)
 end
 
+local PROGRESS_MS = 250
+
+-- Says how far an effect is, as often as it is told or 4 times a second, and once when all is done.
+local function progress_of(scope)
+    local said, whole = -PROGRESS_MS, false
+    return function(done, total, unit)
+        local now, all = host.mono(), done == total
+        if now - said >= PROGRESS_MS or (all and not whole) then
+            said, whole = now, all
+            host.say("progress", scope.key, { done = done, total = total, unit = unit })
+        end
+    end
+end
+
 local function context(scope, key, def)
     local id = engine.slug(key)
     return {
         id = id, key = key, approve = ask_person, log = scope.log, dir = engine.run.run_dir, name = def.name,
-        progress = function(done, total, unit)
-            host.say("progress", scope.key, { done = done, total = total, unit = unit })
-        end,
+        progress = progress_of(scope),
     }
 end
 

@@ -25,8 +25,9 @@ void rh_lines_format(rh_buffer *out, const rh_event *event)
 
 static void print(rh_view *view, const rh_event *event)
 {
-    /* The same events as the journal's, and the plan's, which has no journal. */
-    if (event->replayed || (event->seq == 0 && strcmp(event->type, "plan") != 0))
+    /* The same events as the journal's, the plan's, which has no journal, and how far an effect is. */
+    if (event->replayed || (event->seq == 0 && strcmp(event->type, "plan") != 0 &&
+                            strcmp(event->type, "progress") != 0))
         return;
     rh_buffer line = {0};
     rh_lines_format(&line, event);

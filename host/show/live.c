@@ -7,42 +7,17 @@
 
 enum { TAIL_ROWS = 3, CROWD = 3, BAR = 14 };
 
-static void add_amount(rh_buffer *out, const rh_node *node, double amount)
-{
-    if (node->unit && strcmp(node->unit, "bytes") == 0)
-        rh_text_size(out, amount);
-    else
-        rh_buffer_addf(out, "%.0f", amount);
-}
-
 /* "███████░░░░░░░  50%  6.1 GiB of 12.2 GiB  84.0 MiB/s  1m 14s left". */
-static void add_progress(const rh_pen *pen, const rh_node *node, int indent)
+static void add_progress(const rh_pen *pen, const rh_progress *progress, int indent)
 {
-    const bool bytes = node->unit && strcmp(node->unit, "bytes") == 0;
     rh_buffer text = {0};
-    if (node->total > 0) {
-        const double part = node->done < node->total ? node->done / node->total : 1;
+    if (progress->total > 0) {
+        const double part = progress->done < progress->total ? progress->done / progress->total : 1;
         for (int i = 0; i < BAR; i++)
             rh_buffer_adds(&text, i < (int)(part * BAR + 0.5) ? "█" : "░");
-        rh_buffer_addf(&text, " %3.0f%%  ", part * 100);
+        rh_buffer_adds(&text, " ");
     }
-    add_amount(&text, node, node->done);
-    if (node->total > 0) {
-        rh_buffer_adds(&text, " of ");
-        add_amount(&text, node, node->total);
-    }
-    if (!bytes && node->unit)
-        rh_buffer_addf(&text, " %s", node->unit);
-    if (node->rate > 0) {
-        rh_buffer_adds(&text, "  ");
-        add_amount(&text, node, node->rate);
-        rh_buffer_adds(&text, "/s");
-        if (node->total > node->done) {
-            rh_buffer_adds(&text, "  ");
-            rh_text_duration(&text, (int64_t)((node->total - node->done) / node->rate * 1000));
-            rh_buffer_adds(&text, " left");
-        }
-    }
+    rh_progress_show(&text, progress);
     rh_pen_row(pen, indent, RH_CYAN, text.data);
     rh_buffer_free(&text);
 }
@@ -93,8 +68,8 @@ static void add_running(const rh_pen *pen, const rh_node *node, unsigned spin, i
     rh_pen_line(pen, &line);
     if (node->doing)
         rh_pen_row(pen, indent + 2, RH_DIM, node->doing);
-    if (node->total > 0 || node->done > 0)
-        add_progress(pen, node, indent + 2);
+    if (rh_progress_is_known(&node->progress))
+        add_progress(pen, &node->progress, indent + 2);
     rh_checklist_tail(pen, node, indent + 2, tails);
     rh_buffer_free(&name);
     rh_buffer_free(&right);

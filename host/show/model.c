@@ -31,6 +31,7 @@ static void clear_live(rh_node *node)
     set(&node->doing, NULL);
     set(&node->waiting_for, NULL);
     set(&node->command, NULL);
+    rh_progress_clear(&node->progress);
     node->until_us = 0;
 }
 
@@ -45,7 +46,7 @@ static void free_node(rh_node *node)
     for (int i = 0; i < RH_TAIL; i++)
         free(node->tail[i]);
     char *const texts[] = {node->kind, node->key,   node->name, node->line,
-                           node->note, node->error, node->unit, node->bound};
+                           node->note, node->error, node->bound};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(texts[i]);
 }
@@ -336,14 +337,6 @@ static void set_waiting(rh_node *node, const json_t *payload)
     node->until_us = rh_payload_time(payload, "until");
 }
 
-static void set_progress(rh_node *node, const json_t *payload)
-{
-    node->done = json_number_value(json_object_get(payload, "done"));
-    node->total = json_number_value(json_object_get(payload, "total"));
-    node->rate = json_number_value(json_object_get(payload, "rate"));
-    set(&node->unit, rh_payload_shown(payload, "unit"));
-}
-
 static void set_check(rh_node *node, const json_t *payload)
 {
     rh_buffer text = {0};
@@ -461,7 +454,7 @@ static bool apply_update(rh_node *node, const rh_event *event, const json_t *pay
         if (text)
             add_output(node, text, strlen(text));
     } else if (strcmp(event->type, "progress") == 0)
-        set_progress(node, payload);
+        rh_progress_take(&node->progress, payload, event->time_us);
     else if (strcmp(event->type, "waiting") == 0)
         set_waiting(node, payload);
     else if (strcmp(event->type, "waiting.end") == 0) {
@@ -474,9 +467,11 @@ static bool apply_update(rh_node *node, const rh_event *event, const json_t *pay
     else if (strcmp(event->type, "effect.begin") == 0) {
         char *text = rh_payload_shown(payload, "describe");
         set(&node->doing, text ? text : rh_payload_shown(payload, "effect"));
-    } else if (strcmp(event->type, "effect.end") == 0)
+        rh_progress_clear(&node->progress);
+    } else if (strcmp(event->type, "effect.end") == 0) {
         set(&node->doing, NULL);
-    else if (dot && strcmp(dot, ".answer") == 0)
+        rh_progress_clear(&node->progress);
+    } else if (dot && strcmp(dot, ".answer") == 0)
         set_answer(node, payload);
     else
         return strncmp(event->type, "ask", 3) == 0 || strcmp(event->type, "plan") == 0;

@@ -4,6 +4,7 @@
 #define RH_SHOW_MODEL_H
 
 #include "core/event.h"
+#include "show/progress.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -38,8 +39,7 @@ typedef struct rh_node {
     char *waiting_for; /* and the command that ends the wait, where a person's answer does */
     char *command;
     int64_t until_us;
-    double done, total, rate;
-    char *unit;
+    rh_progress progress;
     char *tail[RH_TAIL]; /* newest last; NULL where there is none */
     bool tail_open;      /* the newest has not ended in a line break yet */
 } rh_node;

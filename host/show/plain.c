@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { PROGRESS_US = 10 * 1000000 }; /* a line of it that often */
+
 typedef struct rh_plain {
     rh_view view;
     rh_buffer partial; /* output that has not ended in a line break yet, and whose it is */
@@ -119,6 +121,16 @@ static void print_end(rh_view *view, const rh_node *node, int64_t time_us)
     rh_buffer_free(&text);
 }
 
+static void print_progress(rh_view *view, rh_node *node, int64_t time_us)
+{
+    if (!rh_progress_is_due(&node->progress, time_us, PROGRESS_US))
+        return;
+    rh_buffer text = {0};
+    rh_progress_show(&text, &node->progress);
+    print_take(view, time_us, "PART", rh_format("%s: %s", place(node), text.data));
+    rh_buffer_free(&text);
+}
+
 static void print_waiting(rh_view *view, const rh_node *node, int64_t time_us)
 {
     if (!node->waiting_for)
@@ -182,6 +194,8 @@ static void update(rh_plain *plain, const rh_change *change, const rh_event *eve
     else if (strcmp(event->type, "effect.begin") == 0 && node->doing)
         print_take(view, event->time_us, "DO",
                    rh_format("%s%s%s", place(node), *node->key ? ": " : "", node->doing));
+    else if (strcmp(event->type, "progress") == 0)
+        print_progress(view, change->node, event->time_us);
     else if (strcmp(event->type, "waiting") == 0)
         print_waiting(view, node, event->time_us);
     else if (strcmp(event->type, "check") == 0 && node->note)
