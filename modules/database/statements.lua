@@ -85,9 +85,9 @@ return function(driver)
             if params[i] == nil then
                 rt.raise("usage", string.format("%s: parameter %d is nil: %s.null is SQL's NULL", where, i, name))
             elseif not (kind == "string" or kind == "number" or kind == "boolean" or params[i] == null
-                or rt.is_secret(params[i])) then
-                rt.raise("usage", string.format("%s: parameter %d is a %s: give a string, number, boolean or %s.null",
-                    where, i, kind, name))
+                or rt.is_secret(params[i]) or kind == "table" and driver.tables) then
+                rt.raise("usage", string.format("%s: parameter %d is a %s: give a string, number, boolean%s or %s.null",
+                    where, i, kind, driver.tables and ", table" or "", name))
             end
         end
         return params

@@ -1,6 +1,8 @@
 /* Where to connect and as whom: libpq's options, with what other tools put into URLs made harmless. */
 #include "config.h"
 
+#include "core/mask.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +61,11 @@ static PQconninfoOption *find(const rh_pg_config *config, const char *keyword)
     return NULL;
 }
 
+static bool is_secret(const char *keyword)
+{
+    return strcmp(keyword, "password") == 0 || strcmp(keyword, "sslpassword") == 0;
+}
+
 bool rh_pg_config_set(rh_pg_config *config, const char *keyword, const char *value)
 {
     bool schema = strcmp(keyword, "schema") == 0;
@@ -68,6 +75,8 @@ bool rh_pg_config_set(rh_pg_config *config, const char *keyword, const char *val
     char **at = schema ? &config->schema : &option->val;
     forget(at);
     *at = value && *value ? rh_strdup(value) : NULL;
+    if (*at && is_secret(keyword))
+        rh_mask_add(rh_mask_process(), "database password", value, strlen(value));
     return true;
 }
 
@@ -118,6 +127,8 @@ static bool set_decoded(rh_pg_config *config, const char *keyword, const char *f
     if (!value)
         return rh_fail(error, "usage", "pg: the %s in the database URL has a NUL byte", keyword);
     rh_pg_config_set(config, keyword, value);
+    if (is_secret(keyword)) /* as it stands there, too: it may be encoded in an unusual way */
+        rh_mask_add(rh_mask_process(), "database password", from, size);
     forget(&value);
     return true;
 }
@@ -239,7 +250,8 @@ rh_pg_config *rh_pg_config_parse(const char *url, rh_error *error)
 static bool is_here(const char *host, size_t size)
 {
     return size == 0 || *host == '/' || *host == '@' || is(host, size, "localhost") ||
-           (size > 4 && strncmp(host, "127.", 4) == 0) || is(host, size, "::1");
+           (strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") >= size) ||
+           is(host, size, "::1");
 }
 
 static bool all_here(const rh_pg_config *config)
@@ -259,7 +271,17 @@ static bool all_here(const rh_pg_config *config)
 /* libpq encrypts without looking whom it talks to unless told otherwise. */
 static bool decide_tls(rh_pg_config *config, rh_error *error)
 {
+    static const char *const modes[] = {"disable", "allow",     "prefer",
+                                        "require", "verify-ca", "verify-full"};
     const char *mode = rh_pg_config_get(config, "sslmode");
+    bool known = !mode;
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+        known |= mode && strcmp(mode, modes[i]) == 0;
+    if (!known)
+        return rh_fail(error, "usage",
+                       "pg: sslmode=%s: say \"disable\", or \"require\" (then the certificate is "
+                       "verified; sslrootcert=FILE names its authority)",
+                       mode);
     if (mode && strcmp(mode, "disable") == 0)
         return true;
     bool asked = mode && strcmp(mode, "allow") != 0 && strcmp(mode, "prefer") != 0;
@@ -285,6 +307,20 @@ static bool decide_tls(rh_pg_config *config, rh_error *error)
                          "ca-certificates, or name the server's authority with sslrootcert=FILE");
 }
 
+static bool check_ports(const rh_pg_config *config, rh_error *error)
+{
+    const char *at = rh_pg_config_get(config, "port");
+    for (; at && *at; at += *at == ',') {
+        char *end;
+        long port = strtol(at, &end, 10);
+        bool empty = *at == ',' || !*at;
+        if (!empty && (end == at || (*end && *end != ',') || port < 1 || port > 65535))
+            return rh_fail(error, "usage", "pg: the port is not a number between 1 and 65535");
+        at = end;
+    }
+    return true;
+}
+
 static bool set_default(rh_pg_config *config, const char *keyword, const char *value)
 {
     return rh_pg_config_get(config, keyword) || rh_pg_config_set(config, keyword, value);
@@ -303,27 +339,41 @@ static bool decide_user(rh_pg_config *config, rh_error *error)
     return set_default(config, "dbname", rh_pg_config_get(config, "user"));
 }
 
+char *rh_pg_config_search_path(const rh_pg_config *config)
+{
+    if (!config->schema || config->pooled)
+        return NULL;
+    rh_buffer path = {0};
+    rh_buffer_adds(&path, "\"");
+    for (const char *at = config->schema; *at; at++) {
+        rh_buffer_add(&path, at, 1);
+        if (*at == '"')
+            rh_buffer_adds(&path, "\"");
+    }
+    rh_buffer_adds(&path, "\"");
+    return rh_buffer_take(&path);
+}
+
 /* -csearch_path="name": white space and backslashes escaped for the server's splitting of options. */
 static void add_search_path(rh_pg_config *config)
 {
     const char *before = rh_pg_config_get(config, "options");
+    char *path = rh_pg_config_search_path(config);
     rh_buffer options = {0};
-    rh_buffer_addf(&options, "%s%s-csearch_path=\"", before ? before : "", before ? " " : "");
-    for (const char *at = config->schema; *at; at++) {
+    rh_buffer_addf(&options, "%s%s-csearch_path=", before ? before : "", before ? " " : "");
+    for (const char *at = path; *at; at++) {
         if (isspace((unsigned char)*at) || *at == '\\')
             rh_buffer_adds(&options, "\\");
         rh_buffer_add(&options, at, 1);
-        if (*at == '"')
-            rh_buffer_adds(&options, "\"");
     }
-    rh_buffer_adds(&options, "\"");
     rh_pg_config_set(config, "options", options.data);
     rh_buffer_free(&options);
+    free(path);
 }
 
 bool rh_pg_config_finish(rh_pg_config *config, rh_error *error)
 {
-    if (!decide_user(config, error) || !decide_tls(config, error))
+    if (!check_ports(config, error) || !decide_user(config, error) || !decide_tls(config, error))
         return false;
     /* A pooler in transaction mode takes no options; its database or role carries the search path. */
     if (config->schema && !config->pooled)
@@ -361,8 +411,12 @@ bool rh_pg_config_same(const rh_pg_config *config, const rh_pg_config *other)
     for (const PQconninfoOption *a = config->options, *b = other->options; a->keyword; a++, b++)
         if (a->val && b->val ? strcmp(a->val, b->val) != 0 : a->val != b->val)
             return false;
-    return true; /* the schema is among the options */
+    return config->numbers == other->numbers; /* the schema is among the options */
 }
+
+void rh_pg_config_set_numbers(rh_pg_config *config, bool numbers) { config->numbers = numbers; }
+
+bool rh_pg_config_numbers(const rh_pg_config *config) { return config->numbers; }
 
 bool rh_pg_config_verifies(const rh_pg_config *config)
 {

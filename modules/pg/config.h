@@ -10,7 +10,11 @@ struct rh_pg_config {
     unsigned refs;
     PQconninfoOption *options; /* every keyword that libpq knows, with those values that are set */
     char *schema;
-    bool pooled; /* the URL says pgbouncer=true */
+    bool pooled;  /* the URL says pgbouncer=true */
+    bool numbers; /* numeric values become numbers */
 };
+
+/* What the server's search_path is to be, quoted, or NULL; free() it. */
+char *rh_pg_config_search_path(const rh_pg_config *config);
 
 #endif

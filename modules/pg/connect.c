@@ -48,12 +48,10 @@ static void make_hidden(void)
     size_t count = 0, kept = 0;
     while (environ[count])
         count++;
-    hidden = rh_alloc((count + 2) * sizeof *hidden);
+    hidden = rh_alloc((count + 1) * sizeof *hidden);
     for (size_t i = 0; i < count; i++)
         if (strncmp(environ[i], "PG", 2) != 0)
             hidden[kept++] = environ[i];
-    /* Times are read in this form, whatever the server's own is; it keeps the order of day and month. */
-    hidden[kept] = rh_strdup("PGDATESTYLE=ISO");
 }
 
 void rh_pg_environment_hide(void)
@@ -126,6 +124,77 @@ static void succeed(struct attempt *attempt)
     end(attempt);
 }
 
+/* The session --------------------------------------------------------------------------------------- */
+
+static void fail_target(struct attempt *attempt, rh_error *error);
+static void on_setup_poll(uv_poll_t *poll, int status, int events);
+
+/* A pooler may have taken the options and forgotten them: then statements would meet another schema's tables. */
+static bool check_search_path(struct attempt *attempt, const PGresult *result, rh_error *error)
+{
+    char *wanted = rh_pg_config_search_path(attempt->config);
+    bool same = strcmp(wanted, PQgetvalue(result, 0, 0)) == 0;
+    if (!same)
+        rh_fail(error, "connect",
+                "pg: the session's search_path is %s, and the URL's schema= wants %s: a pooler "
+                "drops it; set it with ALTER ROLE %s SET search_path, and leave schema= out",
+                PQgetvalue(result, 0, 0), wanted, rh_pg_config_get(attempt->config, "user"));
+    free(wanted);
+    return same;
+}
+
+static void set_up(struct attempt *attempt)
+{
+    rh_error error = {0};
+    PGconn *handle = attempt->handle;
+    rh_pg_watch_stop(&attempt->watch);
+    while (!rh_error_is_set(&error) && !PQisBusy(handle)) {
+        PGresult *result = PQgetResult(handle);
+        ExecStatusType status = PQresultStatus(result);
+        if (!result) {
+            succeed(attempt);
+            return;
+        }
+        if (status == PGRES_TUPLES_OK)
+            check_search_path(attempt, result, &error);
+        else if (status != PGRES_COMMAND_OK)
+            rh_pg_fail_result(&error, attempt->config, result, NULL);
+        PQclear(result);
+    }
+    if (rh_error_is_set(&error))
+        fail_target(attempt, &error);
+    else
+        rh_pg_watch_start(&attempt->watch, handle, UV_READABLE, on_setup_poll, attempt);
+}
+
+static void on_setup_poll(uv_poll_t *poll, int status, int events)
+{
+    struct attempt *attempt = poll->data;
+    (void)status, (void)events;
+    PQconsumeInput(attempt->handle); /* its failure is the next result */
+    set_up(attempt);
+}
+
+/* Times are read in ISO's form; the order of day and month stays the session's own. */
+static void begin_session(struct attempt *attempt)
+{
+    const char *style = PQparameterStatus(attempt->handle, "DateStyle");
+    char *path = rh_pg_config_search_path(attempt->config);
+    rh_buffer sql = {0};
+    if (style && strncmp(style, "ISO", 3) != 0)
+        rh_buffer_adds(&sql, "SET DateStyle = ISO;");
+    if (path)
+        rh_buffer_adds(&sql, "SHOW search_path");
+    free(path);
+    if (sql.size == 0) {
+        succeed(attempt);
+    } else {
+        PQsendQuery(attempt->handle, sql.data);
+        set_up(attempt);
+    }
+    rh_buffer_free(&sql);
+}
+
 /* Connecting ---------------------------------------------------------------------------------------- */
 
 static void next_target(struct attempt *attempt);
@@ -172,7 +241,7 @@ static void advance(struct attempt *attempt)
     rh_pg_environment_show();
     int events = state == PGRES_POLLING_READING ? UV_READABLE : UV_WRITABLE;
     if (state == PGRES_POLLING_OK) {
-        succeed(attempt);
+        begin_session(attempt);
     } else if (state == PGRES_POLLING_FAILED ||
                !rh_pg_watch_start(&attempt->watch, attempt->handle, events, on_poll, attempt)) {
         rh_pg_fail_connect(&error, attempt->config, attempt->handle);

@@ -5,6 +5,8 @@
 
 #include <lua5.4/lauxlib.h>
 
+RH_EMBED(rh_pg_words_lua, RH_LUA_DIR "/modules/pg/words.luac")
+RH_EMBED(rh_pg_marker_lua, RH_LUA_DIR "/modules/pg/marker.luac")
 RH_EMBED(rh_pg_catalog_lua, RH_LUA_DIR "/modules/pg/catalog.luac")
 RH_EMBED(rh_pg_normal_lua, RH_LUA_DIR "/modules/pg/normal.luac")
 RH_EMBED(rh_pg_fingerprint_lua, RH_LUA_DIR "/modules/pg/fingerprint.luac")
@@ -20,6 +22,8 @@ RH_EMBED(rh_pg_written_lua, RH_LUA_DIR "/modules/pg/written.luac")
 static const struct {
     const char *name, *from, *end;
 } parts[] = {
+    {"words", rh_pg_words_lua, rh_pg_words_lua_end},
+    {"marker", rh_pg_marker_lua, rh_pg_marker_lua_end},
     {"catalog", rh_pg_catalog_lua, rh_pg_catalog_lua_end},
     {"normal", rh_pg_normal_lua, rh_pg_normal_lua_end},
     {"fingerprint", rh_pg_fingerprint_lua, rh_pg_fingerprint_lua_end},

@@ -24,8 +24,8 @@ typedef struct rh_pg_config rh_pg_config;
  * password is in the message. */
 rh_pg_config *rh_pg_config_parse(const char *url, rh_error *error);
 rh_pg_config *rh_pg_config_new(void);
-/* A keyword of libpq ("host", "sslrootcert", …) or "schema". Copied; NULL or "" takes it away. False: there is no such
- * keyword. */
+/* A keyword of libpq ("host", "sslrootcert", …) or "schema". Copied; NULL or "" takes it away; a password goes into the
+ * process's mask. False: there is no such keyword. */
 bool rh_pg_config_set(rh_pg_config *config, const char *keyword, const char *value);
 const char *rh_pg_config_get(const rh_pg_config *config, const char *keyword); /* NULL: not set */
 /* Decides what was not said, TLS above all; call it once, after the last rh_pg_config_set(). */
@@ -36,6 +36,9 @@ void rh_pg_config_unref(rh_pg_config *config);
 void rh_pg_config_display(const rh_pg_config *config, rh_buffer *out);
 bool rh_pg_config_same(const rh_pg_config *config, const rh_pg_config *other);
 bool rh_pg_config_verifies(const rh_pg_config *config); /* TLS, and the certificate verified */
+void rh_pg_config_set_numbers(rh_pg_config *config,
+                              bool numbers); /* numeric is to become a number, not text */
+bool rh_pg_config_numbers(const rh_pg_config *config);
 /* The same for libpq's own programs: calls fn with each PG… variable, value NULL for one that is to be unset. No
  * password among them: see the next. */
 void rh_pg_config_variables(const rh_pg_config *config, const char *database,
@@ -100,6 +103,7 @@ typedef struct rh_pg_statement {
     size_t column_count;
     size_t row_count;
     uint64_t affected;
+    bool numbers;   /* the config's */
     char **notices; /* "WARNING: there is no transaction in progress" */
     size_t notice_count;
     bool transaction_open; /* after it */

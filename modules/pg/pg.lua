@@ -1,77 +1,46 @@
 -- pg: PostgreSQL. A handle is pure: connections are opened by the effects that use it, kept for the next one, and closed
--- with the run.
+-- with the run. What it shares with mysql (statements, backups, restores) is in modules/database; here is the driver.
 local native, rt = ...
 
+local shared = rt.native("database")
+local words = native.parts.words()
 local M = { null = rt.json.null }
+
 local databases = {} -- by id: what effects are given, since a journal cannot hold a handle
-local idle = {} -- by id: connections between two effects
 local READ_TIMEOUT, CONNECT_TIMEOUT = 30000, 10000
 
-local function with_connection(database, fn)
-    local list = idle[database.id] or {}
-    idle[database.id] = list
-    local connection = table.remove(list)
-    if not connection or not native.usable(connection) then
-        connection = native.connect(database.config, nil, database.connect_timeout)
-    end
-    local result = table.pack(pcall(fn, connection))
+-- ---- the driver ----
+
+local READS = { SELECT = true, SHOW = true, WITH = true, EXPLAIN = true, VALUES = true, TABLE = true }
+
+local function open(database, role)
+    return native.connect(database.config, role == "admin" and "" or nil, database.connect_timeout)
+end
+
+-- In a transaction of its own that cannot write: a session that cannot write would be another one behind a pooler.
+local function read(connection, sql, params, options)
+    options.read = true
+    local result = table.pack(pcall(native.query, connection, sql, params, options))
     if not result[1] then
-        native.close(connection)
+        native.close(connection) -- and that transaction with it
         error(result[2], 0)
     end
-    list[#list + 1] = connection
     return table.unpack(result, 2, result.n)
 end
 
-local function args_of(database, sql, ...)
-    return { db = database.id, sql = sql, params = select("#", ...) > 0 and { ... } or nil }
-end
-
-local function describe(args)
-    return args.db .. ": " .. args.sql
-end
-
-local function reader(verb, shape)
-    return rt.effect {
-        name = "pg." .. verb,
-        class = "read",
-        args = args_of,
-        describe = describe,
-        call = function(args)
-            local database = databases[args.db]
-            return with_connection(database, function(connection)
-                return shape(native.query(connection, args.sql, args.params,
-                    { read = true, timeout = database.timeout, numbers = database.numbers }))
-            end)
-        end,
-        sample = function() return rt.unknown("rows") end,
-    }
-end
-
-local exec = rt.effect {
-    name = "pg.exec",
-    class = "unsafe",
-    args = args_of,
-    describe = describe,
-    call = function(args)
-        return with_connection(databases[args.db], function(connection)
-            local rows, info = native.query(connection, args.sql, args.params)
-            return { affected = info.affected, notices = info.notices, rows = rt.json.array(rows) }
-        end)
-    end,
-    sample = function() return { affected = 1, notices = {}, rows = {} } end,
-    destructive = function(args) return args.sql end,
+local driver = {
+    name = "pg", null = M.null, native = native, databases = databases, reads = READS, tables = true,
+    first_word = function(sql) return (words(sql)) end,
+    open = open, read = read, marker = native.parts.marker(native, rt, words),
 }
 
-local Database = rt.class("pg.database", {
-    query = reader("query", function(rows) return rt.json.array(rows) end),
-    one = reader("one", function(rows) return rows[1] end),
-    value = reader("value", function(rows, info)
-        local value = rows[1] and rows[1][info.columns[1]]
-        return value ~= M.null and value or nil
-    end),
-    exec = exec,
-}, function(database) return "pg " .. database.id end)
+local methods = shared.module(driver)
+
+-- ---- the handle ----
+
+local Database = rt.class("pg.database", methods, function(database)
+    return "pg " .. database.id
+end)
 
 local OPTIONS = { timeout = "duration", connect_timeout = "duration", numeric = "string" }
 local WHERE = { host = "text", port = "integer", user = "text", password = "text", database = "text", socket = "text",
@@ -94,7 +63,7 @@ function M.database(where, options)
     if given.numeric and given.numeric ~= "number" and given.numeric ~= "text" then
         rt.raise("usage", 'pg.database: numeric = "text" or "number", not "' .. given.numeric .. '"')
     end
-    local config, facts = native.config(where)
+    local config, facts = native.config(where, given.numeric == "number")
     local id, count = facts.display, 1
     while databases[id] and not native.same(databases[id].config, config) do
         count = count + 1
@@ -105,8 +74,7 @@ function M.database(where, options)
         config = config,
         name = facts.database,
         timeout = given.timeout or READ_TIMEOUT,
-        connect_timeout = given.connect_timeout or CONNECT_TIMEOUT,
-        numbers = given.numeric == "number",
+        connect_timeout = given.connect_timeout or facts.connect_timeout or CONNECT_TIMEOUT,
     }, Database)
     databases[id] = database
     return database

@@ -1,12 +1,13 @@
 /* pg: the binding.
  *
- *   native.config(url | table) → config, { user, host, port, socket, database, tls, display }
+ *   native.config(url | table, numbers) → config, { user, host, port, socket, database, tls, display, connect_timeout (ms) }
+ *          numbers: numeric values become numbers, not text
  *   native.same(config, config) → boolean
  *   native.client(config, database) → { NAME = text, or false: to be unset }, password file's text (secret) or nil
  *          what pg_dump, pg_restore and psql need; the text is to be their standard input
  *   native.connect(config, database, ms) ⏳ → connection      database nil: the config's; "": none, "postgres" or "template1"
  *   native.query(connection, sql, params, opts) ⏳ → rows, { affected, notices, columns, open }
- *          params: a sequence with n; opts: read, plain, must (cannot be cancelled), limit (bytes), timeout (ms), numbers
+ *          params: a sequence with n; opts: read, plain, must (cannot be cancelled), limit (bytes), timeout (ms)
  *   native.usable(connection)  native.busy(connection)  native.close(connection)
  *   native.server(connection) → version (150018), process id, database
  *   native.parts   the compiled parts of the sugar
@@ -16,7 +17,6 @@
 
 #include "core/json.h"
 #include "core/luaerror.h"
-#include "core/mask.h"
 #include "core/module.h"
 #include "core/secret.h"
 #include "core/task.h"
@@ -97,6 +97,11 @@ static int push_facts(lua_State *L, const rh_pg_config *config)
     lua_setfield(L, -2, "port");
     lua_pushboolean(L, rh_pg_config_verifies(config));
     lua_setfield(L, -2, "tls");
+    const char *timeout = rh_pg_config_get(config, "connect_timeout");
+    if (timeout && strtol(timeout, NULL, 10) > 0) {
+        lua_pushinteger(L, strtol(timeout, NULL, 10) * 1000);
+        lua_setfield(L, -2, "connect_timeout");
+    }
     rh_buffer display = {0};
     rh_pg_config_display(config, &display);
     set_text(L, "display", display.data);
@@ -107,6 +112,7 @@ static int push_facts(lua_State *L, const rh_pg_config *config)
 static int native_config(lua_State *L)
 {
     rh_error error = {0};
+    bool numbers = lua_toboolean(L, 2);
     lua_settop(L, 1);
     rh_pg_config **box = lua_newuserdatauv(L, sizeof *box, 0);
     *box = NULL;
@@ -125,10 +131,7 @@ static int native_config(lua_State *L)
         if (!*box)
             raise(L, &error);
     }
-    /* The URL may hold it percent-encoded, and the playbook in clear. */
-    const char *password = rh_pg_config_get(*box, "password");
-    if (password)
-        rh_mask_add(rh_mask_process(), "database password", password, strlen(password));
+    rh_pg_config_set_numbers(*box, numbers);
     lua_settop(L, 2);
     return 1 + push_facts(L, *box);
 }
@@ -245,11 +248,6 @@ static int native_server(lua_State *L)
 
 /* Statements ---------------------------------------------------------------------------------------- */
 
-typedef struct statement {
-    rh_pg_statement pg;
-    bool numbers;
-} statement;
-
 static void push_columns(lua_State *L, const rh_pg_statement *pg)
 {
     lua_createtable(L, (int)pg->column_count, 0);
@@ -287,8 +285,7 @@ static void push_notices(lua_State *L, const rh_pg_statement *pg)
 
 static int push_statement(rh_op *op, lua_State *L)
 {
-    const statement *st = (const statement *)op;
-    const rh_pg_statement *pg = &st->pg;
+    const rh_pg_statement *pg = (const rh_pg_statement *)op;
     luaL_checkstack(L, 8, "rows");
     check_names(L, pg);
     push_columns(L, pg);
@@ -300,7 +297,7 @@ static int push_statement(rh_op *op, lua_State *L)
         for (size_t i = 0; i < pg->column_count; i++) {
             const char *text = rh_pg_cell(pg, &at, &size);
             lua_rawgeti(L, columns, (lua_Integer)i + 1);
-            rh_pg_push_value(L, &pg->columns[i], text, size, st->numbers);
+            rh_pg_push_value(L, &pg->columns[i], text, size, pg->numbers);
             lua_rawset(L, -3);
         }
         lua_rawseti(L, -2, (lua_Integer)row + 1);
@@ -318,14 +315,14 @@ static int push_statement(rh_op *op, lua_State *L)
 }
 
 static const rh_op_class statement_class = {.name = "pg.statement",
-                                            .size = sizeof(statement),
+                                            .size = sizeof(rh_pg_statement),
                                             .cancel = rh_pg_statement_cancel,
                                             .push = push_statement,
                                             .fini = rh_pg_statement_fini};
 
 /* For cleaning up behind a task that is being cancelled. */
 static const rh_op_class must_class = {.name = "pg.statement",
-                                       .size = sizeof(statement),
+                                       .size = sizeof(rh_pg_statement),
                                        .push = push_statement,
                                        .fini = rh_pg_statement_fini};
 
@@ -380,18 +377,16 @@ static int native_query(lua_State *L)
         luaL_checktype(L, 3, LUA_TTABLE);
     lua_Integer limit = number(L, "limit"), timeout = number(L, "timeout");
     bool must = flag(L, "must"), read = flag(L, "read"), plain = flag(L, "plain");
-    bool numbers = flag(L, "numbers");
-    statement *st = (statement *)rh_op_new(must ? &must_class : &statement_class);
-    st->numbers = numbers;
-    st->pg.sql = rh_strdup(sql);
-    st->pg.read = read;
-    st->pg.plain = plain;
-    st->pg.limit = (size_t)limit;
-    if (!set_params(L, &st->pg, &error) || !rh_pg_statement_start(&st->pg, connection, &error)) {
-        rh_op_discard(&st->pg.op);
+    rh_pg_statement *pg = (rh_pg_statement *)rh_op_new(must ? &must_class : &statement_class);
+    pg->sql = rh_strdup(sql);
+    pg->read = read;
+    pg->plain = plain;
+    pg->limit = (size_t)limit;
+    if (!set_params(L, pg, &error) || !rh_pg_statement_start(pg, connection, &error)) {
+        rh_op_discard(&pg->op);
         raise(L, &error);
     }
-    return rh_await(L, &st->pg.op, timeout);
+    return rh_await(L, &pg->op, timeout);
 }
 
 /* The module ---------------------------------------------------------------------------------------- */

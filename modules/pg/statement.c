@@ -487,6 +487,7 @@ bool rh_pg_statement_start(rh_pg_statement *op, rh_pg *connection, rh_error *err
     uv_timer_init(rh_loop(), &p->grace);
     p->grace.data = p;
     op->impl = p;
+    op->numbers = connection->config->numbers;
     connection->current = p;
     bool sent = send_first(p);
     if (!sent)
