@@ -30,13 +30,11 @@ end
 -- ---- sessions ----
 
 -- Under which equal values have equal text, names are whole, and nothing is hidden or cut short.
-local SETTINGS = [[SELECT set_config('search_path', '', true), set_config('TimeZone', 'UTC', true),
-    set_config('DateStyle', 'ISO, YMD', true), set_config('IntervalStyle', 'postgres', true),
-    set_config('extra_float_digits', '3', true), set_config('bytea_output', 'hex', true),
-    set_config('xmlbinary', 'base64', true), set_config('lc_monetary', 'C', true),
-    set_config('quote_all_identifiers', 'off', true), set_config('row_security', 'off', true),
-    set_config('statement_timeout', '0', true), set_config('idle_in_transaction_session_timeout', '0', true),
-    set_config('jit', 'off', true), current_setting('server_version_num') AS version]]
+local SETTINGS = [[SELECT set_config(s.name, s.value, true) AS value, current_setting('server_version_num') AS version
+    FROM (VALUES ('search_path', ''), ('TimeZone', 'UTC'), ('DateStyle', 'ISO, YMD'), ('IntervalStyle', 'postgres'),
+        ('extra_float_digits', '3'), ('bytea_output', 'hex'), ('xmlbinary', 'base64'), ('lc_monetary', 'C'),
+        ('quote_all_identifiers', 'off'), ('row_security', 'off'), ('statement_timeout', '0'),
+        ('idle_in_transaction_session_timeout', '0'), ('jit', 'off')) AS s (name, value)]]
 
 --- Begins a transaction in which to fingerprint: of its own snapshot, or of one that another session has exported.
 function M.begin(connection, snapshot)
