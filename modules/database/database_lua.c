@@ -9,12 +9,16 @@
 
 RH_EMBED(rh_database_work_lua, RH_LUA_DIR "/modules/database/work.luac")
 RH_EMBED(rh_database_statements_lua, RH_LUA_DIR "/modules/database/statements.luac")
+RH_EMBED(rh_database_inspect_lua, RH_LUA_DIR "/modules/database/inspect.luac")
+RH_EMBED(rh_database_judged_lua, RH_LUA_DIR "/modules/database/judged.luac")
 
 static const struct {
     const char *name, *from, *end;
 } parts[] = {
     {"work", rh_database_work_lua, rh_database_work_lua_end},
     {"statements", rh_database_statements_lua, rh_database_statements_lua_end},
+    {"inspect", rh_database_inspect_lua, rh_database_inspect_lua_end},
+    {"judged", rh_database_judged_lua, rh_database_judged_lua_end},
 };
 
 static int open_database(lua_State *L)

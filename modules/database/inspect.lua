@@ -30,15 +30,19 @@ local TYPES = { int = "integer", int4 = "integer", int8 = "bigint", int2 = "smal
     timestamp = "timestamp without time zone", timetz = "time with time zone", time = "time without time zone",
     float8 = "double precision", float4 = "real", decimal = "numeric" }
 
+-- One spelling of a type, and what stands in its brackets.
 local function plain_type(text)
-    local base, rest = text:lower():gsub('"', ""):match("^([%w_. ]-)%s*(%(?.*)$")
-    return (TYPES[base] or base) .. rest:gsub("%s", "")
+    text = text:lower():gsub('"', "")
+    local size = (text:match("%b()") or ""):gsub("%s", "")
+    local base, array = text:gsub("%s*%b()", ""):match("^(.-)%s*([%[%]]*)$")
+    return (TYPES[base] or base) .. array, size
 end
 
 local function same_column(field, value, want)
     if field == "type" and type(want) == "string" and type(value) == "string" then
-        local a, b = plain_type(value), plain_type(want)
-        return a == b or (not b:find("[%(%[]") and not a:find("%[") and a:gsub("%b()", "") == b)
+        local have, have_size = plain_type(value)
+        local wanted, size = plain_type(want)
+        return have == wanted and (size == "" or size == have_size)
     elseif field == "default" and type(value) == "string" then
         return (value:match("^'(.*)'::[%w_ .\"]+$") or value:match("^'(.*)'$") or value):gsub("''", "'") == tostring(want)
     end
@@ -69,7 +73,7 @@ local READS = {
                     return judged.item(list, "pass", ("%s leads with %s"):format(name, list), name, columns)
                 end
             end
-            return judged.item(list, "fail", ("no valid index leads with %s"):format(list), false, columns)
+            return judged.item(list, "fail", ("no valid index of all rows leads with %s"):format(list), false, columns)
         end },
     constraints = { where = { 0, 99 }, of = "tables", thing = "a constraint", main = "kind", listed = true,
         title = "constraints", fields = set "kind columns references valid definition table",
@@ -120,10 +124,14 @@ local function expectations(read, where, given)
             list[i] = { name, read.listed }
         end
     end
-    for _, name in ipairs(sorted(given)) do
-        if math.type(name) ~= "integer" then
-            list[#list + 1] = { name, given[name] }
+    local named = {}
+    for name, want in pairs(given) do
+        if type(name) == "string" then
+            named[name] = want
         end
+    end
+    for _, name in ipairs(sorted(named)) do
+        list[#list + 1] = { name, named[name] }
     end
     return rt.json.array(list)
 end
@@ -211,22 +219,40 @@ function whole.schema_digest(found, expected)
     return { judged.item("digest", same and "pass" or "fail", text, found.digest, want.digest) }
 end
 
+local LABELS = { missing = "rows not filled", empty = "rows filled with an empty text", from = "rows to fill", rows = "rows" }
+
+function whole.backfilled(found, expected, reader, where)
+    local wanted, all = { missing = 0, empty = 0 }, {}
+    for _, pair in ipairs(expected) do
+        wanted[pair[1]] = pair[2]
+    end
+    reader.label = function(name) return LABELS[name] or name end
+    for _, name in ipairs(sorted(wanted)) do
+        all[#all + 1] = { name, wanted[name] }
+    end
+    local items = judged.judge(reader, found, all)
+    if found.from == 0 and wanted.from == nil then
+        items[#items + 1] = judged.item("rows to fill", "unknown", (where[3] and "no row has " .. where[2] or "there is no row")
+            .. ", so nothing was tried; { from = 0 } says that this is meant", 0, nil)
+    end
+    return items
+end
+
 -- The effects ----------------------------------------------------------------------------------------
 
 -- What a role may not see is not known, and what is not there fails.
-local function judge_error(driver, title, err)
+local function judge_error(title, err)
     if type(err) == "table" and err.code == "missing" then
         return judged.expectation(title, { judged.item("it", "fail", err.message, false, true) })
-    elseif type(err) == "table" and driver.denied(err) then
+    elseif type(err) == "table" and err.code == "access_denied" then
         return judged.expectation(title, { judged.item("it", "unknown", err.message, nil, nil) })
     end
     error(err, 0)
 end
 
-local function reader_of(driver, name, read, where, extra)
+local function reader_of(read, where, extra)
     local reader = setmetatable({ where = where, why = extra.why, known = extra.known }, { __index = read })
     reader.field_names = read.fields and judged.names_of(read.fields)
-    reader.driver = driver.name
     return reader
 end
 
@@ -257,12 +283,16 @@ local function read_effect(driver, shared, name)
             local title = title_of(read, args)
             local ok, data, extra = pcall(look, args)
             if not ok then
-                return judge_error(driver, title, data)
+                return judge_error(title, data)
             end
             extra = extra or {}
-            local expected = extra.expected or args.expected
-            local items = whole[name] and whole[name](data, expected)
-                or judged.judge(reader_of(driver, name, read, where, extra), extra.found or data, expected)
+            local expected = args.expected or {}
+            if #expected == 0 and read.closed and not whole[name] then
+                expected = extra.usual or fail(where, "say what is expected")
+            end
+            local reader = reader_of(read, where, extra)
+            local items = whole[name] and whole[name](data, expected, reader, args.where)
+                or judged.judge(reader, data, expected)
             return judged.expectation(title, items)
         end,
         sample = function(args)
@@ -283,11 +313,9 @@ local function read_effect(driver, shared, name)
     end
 end
 
---- The methods of a handle: one for each read that driver.inspect can answer.
+--- Adds to the methods of a handle a read for each that driver.inspect can answer.
 return function(driver, shared)
-    local methods = {}
-    for name in pairs(driver.inspect) do
-        methods[name] = read_effect(driver, shared, name)
+    for name in pairs(driver.inspect or {}) do
+        shared.methods[name] = read_effect(driver, shared, name)
     end
-    return methods
 end

@@ -43,7 +43,7 @@ local function item(name, verdict, text, measured, limit)
     return { name = name, verdict = verdict, text = text, measured = measured, limit = limit }
 end
 
-local function by_limits(name, field, value, want)
+local function by_limits(name, field, value, want, why)
     local items = {}
     for word, limit in pairs(want) do
         if not LIMITS[word] then
@@ -63,7 +63,8 @@ local function by_limits(name, field, value, want)
         else
             judged = expectation[word](expectation, limit, unit_of(field))
         end
-        items[#items + 1] = item(name, judged.verdict, judged.text, judged.measured, judged.limit)
+        local because = judged.verdict == "unknown" and why and ": " .. why or ""
+        items[#items + 1] = item(name, judged.verdict, judged.text .. because, judged.measured, judged.limit)
     end
     return items
 end
@@ -91,11 +92,11 @@ end
 
 -- One value: → items. `same(field, value, want)`: whether the driver takes them for the same.
 local function judge_value(reader, name, field, value, want)
+    local why = reader.why and reader.why[field]
     if type(want) == "table" and want ~= rt.json.null and is_limits(want) then
-        return by_limits(name, field, value, want)
+        return by_limits(name, field, value, want, why)
     elseif value == nil then
-        return { item(name, "unknown", name .. " is not known" .. (reader.why and reader.why[field] and ": "
-            .. reader.why[field] or ""), nil, want) }
+        return { item(name, "unknown", name .. " is not known" .. (why and ": " .. why or ""), nil, want) }
     elseif type(want) == "table" and type(value) == "table" and want ~= rt.json.null and #want > 0 then
         local all, missing = includes_all(value, want)
         return { item(name, all and "pass" or "fail", all and name .. " has " .. table.concat(want, ", ")
@@ -104,9 +105,8 @@ local function judge_value(reader, name, field, value, want)
     local same = value == want or (want == false and value == rt.json.null and field ~= "default")
         or (reader.same and reader.same(field, value, want))
         or (math.type(value) and tonumber(want) == value)
-    local because = not same and reader.why and reader.why[field]
     return { item(name, same and "pass" or "fail", ("%s is %s%s%s"):format(name, shown(value),
-        same and "" or ", expected " .. shown(want), because and " (" .. because .. ")" or ""), value, want) }
+        same and "" or ", expected " .. shown(want), not same and why and " (" .. why .. ")" or ""), value, want) }
 end
 
 local function append(list, more)

@@ -53,10 +53,17 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind::t
 
 local ANY, TABLES = "{r,p,v,m,f}", "{r,p,m,f}"
 
+-- A name as SQL writes it, or "": to_regclass raises on what is none.
+local function as_written(name)
+    local plain = name:gsub('"[^"]*"', "q")
+    local well_formed = plain:match("^[%w_]+$") or plain:match("^[%w_]+%.[%w_]+$")
+    return name:find('"') and well_formed and name or ""
+end
+
 --- The table (or view) of that name.
 local function find(query, name, kinds)
     local rows = query(TABLE .. "(c.relname = $2 AND pg_table_is_visible(c.oid) OR n.nspname || '.' || c.relname = $2"
-        .. " OR c.oid = to_regclass(nullif($3, '')))", kinds or ANY, name, name:find('"') and name or "")
+        .. " OR c.oid = to_regclass(nullif($3, '')))", kinds or ANY, name, as_written(name))
     if #rows == 0 then
         missing("there is no table %s%s", name, suggest(query, name, kinds or ANY))
     end
@@ -155,7 +162,8 @@ function M.constraints(query, where)
                 FROM unnest(k.confkey) WITH ORDINALITY AS u (num, i)
                 JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.num) || ')' AS refers
         FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE k.contype <> 't' AND ]] .. of_tables("c.oid", ids) .. " ORDER BY 1, 2, 3"), function(row)
+        WHERE k.contype <> 't' AND NOT EXISTS (SELECT FROM pg_constraint o WHERE o.oid = k.conparentid AND o.conrelid = k.conrelid)
+            AND ]] .. of_tables("c.oid", ids) .. " ORDER BY 1, 2, 3"), function(row)
         return { kind = KINDS[row.kind], columns = rt.json.array(row.columns), references = value(row.refers),
             valid = row.valid, definition = row.definition, table = key(row) }
     end)
@@ -356,6 +364,8 @@ function M.orphans(query, where, expected)
     return found
 end
 
-M.find = find
+for name, read in pairs(native.parts.health(native, rt)(find)) do
+    M[name] = read
+end
 
 return M

@@ -13,6 +13,8 @@ RH_EMBED(rh_pg_fingerprint_lua, RH_LUA_DIR "/modules/pg/fingerprint.luac")
 RH_EMBED(rh_pg_backup_lua, RH_LUA_DIR "/modules/pg/backup.luac")
 RH_EMBED(rh_pg_clients_lua, RH_LUA_DIR "/modules/pg/clients.luac")
 RH_EMBED(rh_pg_databases_lua, RH_LUA_DIR "/modules/pg/databases.luac")
+RH_EMBED(rh_pg_health_lua, RH_LUA_DIR "/modules/pg/health.luac")
+RH_EMBED(rh_pg_inspect_lua, RH_LUA_DIR "/modules/pg/inspect.luac")
 RH_EMBED(rh_pg_in_place_lua, RH_LUA_DIR "/modules/pg/in_place.luac")
 RH_EMBED(rh_pg_preflight_lua, RH_LUA_DIR "/modules/pg/preflight.luac")
 RH_EMBED(rh_pg_snapshot_lua, RH_LUA_DIR "/modules/pg/snapshot.luac")
@@ -30,6 +32,8 @@ static const struct {
     {"backup", rh_pg_backup_lua, rh_pg_backup_lua_end},
     {"clients", rh_pg_clients_lua, rh_pg_clients_lua_end},
     {"databases", rh_pg_databases_lua, rh_pg_databases_lua_end},
+    {"health", rh_pg_health_lua, rh_pg_health_lua_end},
+    {"inspect", rh_pg_inspect_lua, rh_pg_inspect_lua_end},
     {"in_place", rh_pg_in_place_lua, rh_pg_in_place_lua_end},
     {"preflight", rh_pg_preflight_lua, rh_pg_preflight_lua_end},
     {"snapshot", rh_pg_snapshot_lua, rh_pg_snapshot_lua_end},

@@ -33,6 +33,7 @@ local driver = {
     first_word = function(sql) return (words(sql)) end,
     open = open, read = read, marker = native.parts.marker(native, rt, words),
 }
+driver.inspect = native.parts.inspect(native, rt)
 driver.backup = native.parts.backup(native, rt, driver, native.parts.fingerprint(native, rt))
 
 local methods = shared.module(driver)
