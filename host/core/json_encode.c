@@ -130,8 +130,6 @@ static bool add_number(struct encoder *e, int idx, const struct place *place)
 
 static bool add_secret(struct encoder *e, int idx, const struct place *place)
 {
-    size_t size;
-    const char *text = rh_secret_text(e->L, idx, &size);
     if (e->flags & RH_JSON_JOURNAL) {
         rh_buffer_adds(e->out, "{\"$secret\":");
         rh_secret_reference(e->L, idx, e->out);
@@ -140,6 +138,8 @@ static bool add_secret(struct encoder *e, int idx, const struct place *place)
     }
     if (!(e->flags & RH_JSON_REVEAL))
         return refuse(e, place, "is a secret: it stays out of JSON");
+    size_t size;
+    const char *text = rh_secret_text(e->L, idx, &size);
     if (!text)
         return refuse(e, place, "is a secret that is not found any more");
     return add_text(e, text, size, place, false);

@@ -29,7 +29,8 @@ struct secret {
 static const char metatable[] = "secret";
 static const char known[] = "rh.secrets"; /* registry: name -> secret */
 static rh_secret_finder finder;
-static void *finder_data;
+static rh_secret_opener opener;
+static void *finder_data, *opener_data;
 
 static char *lock_pages(size_t size)
 {
@@ -109,11 +110,57 @@ bool rh_secret_push(lua_State *L, const char *name, const char *value, size_t si
 
 bool rh_secret_is(lua_State *L, int idx) { return get(L, idx) != NULL; }
 
+/* Pushes what is known under that name, if need be after it was opened; false and nothing pushed: it is absent. */
+static bool push_known(lua_State *L, const char *name)
+{
+    for (int tries = 0; tries < 2; tries++) {
+        luaL_getsubtable(L, LUA_REGISTRYINDEX, known);
+        const bool found = lua_getfield(L, -1, name) != LUA_TNIL;
+        lua_remove(L, -2);
+        if (found)
+            return true;
+        lua_pop(L, 1);
+        if (tries > 0 || !opener || !opener(L, name, opener_data))
+            return false;
+    }
+    return false;
+}
+
+/* The value of one that was absent, made of its parts now that somebody needs it. */
+static void open_parts(lua_State *L, struct secret *secret)
+{
+    const int top = lua_gettop(L);
+    luaL_checkstack(L, (int)secret->count + 4, "secret");
+    size_t size = 0, at = 0;
+    for (size_t i = 0; i < secret->count; i++) { /* each stays on the stack */
+        if (!secret->parts[i].name) {
+            lua_pushnil(L);
+            size += secret->parts[i].size;
+        } else if (push_known(L, secret->parts[i].name)) {
+            size += get(L, -1)->size;
+        } else {
+            lua_settop(L, top);
+            return;
+        }
+    }
+    secret->value = lock_pages(size);
+    secret->size = size;
+    for (size_t i = 0; i < secret->count; i++) {
+        const struct secret *part = get(L, top + 1 + (int)i);
+        const size_t length = part ? part->size : secret->parts[i].size;
+        memcpy(secret->value + at, part ? part->value : secret->parts[i].text, length);
+        at += length;
+    }
+    lua_settop(L, top);
+}
+
 const char *rh_secret_text(lua_State *L, int idx, size_t *size)
 {
     if (lua_type(L, idx) == LUA_TSTRING)
         return lua_tolstring(L, idx, size);
-    const struct secret *secret = get(L, idx);
+    struct secret *secret = get(L, idx);
+    if (secret && !secret->value)
+        open_parts(L, secret);
     if (!secret || !secret->value)
         return NULL;
     if (size)
@@ -174,14 +221,15 @@ static void add_operand(lua_State *L, int idx, struct secret *joined)
     }
 }
 
-/* The value of a secret made of parts; absent if one of them is. */
+/* The value of what is joined, where both are open; else it is made when it is needed. */
 static void join_value(lua_State *L, struct secret *joined, int left, int right)
 {
+    const struct secret *first = get(L, left), *second = get(L, right);
+    if ((first && !first->value) || (second && !second->value))
+        return;
     size_t left_size, right_size;
     const char *left_text = rh_secret_text(L, left, &left_size);
     const char *right_text = rh_secret_text(L, right, &right_size);
-    if (!left_text || !right_text)
-        return;
     joined->size = left_size + right_size;
     joined->value = lock_pages(joined->size);
     memcpy(joined->value, left_text, left_size);
@@ -246,6 +294,12 @@ void rh_secret_found_by(rh_secret_finder fn, void *data)
 {
     finder = fn;
     finder_data = data;
+}
+
+void rh_secret_opened_by(rh_secret_opener fn, void *data)
+{
+    opener = fn;
+    opener_data = data;
 }
 
 void rh_secret_close_up(void)

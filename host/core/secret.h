@@ -18,7 +18,7 @@ bool rh_secret_push(lua_State *L, const char *name, const char *value, size_t si
 bool rh_secret_is(lua_State *L, int idx);
 /* The text of a string, or of an opened secret, at idx; NULL for anything else and for a secret that is
  * absent. Valid while the value at idx lives. For native code that hands it straight to its library; never
- * log it. */
+ * log it. Raises where a secret is opened for the first time and cannot be. */
 const char *rh_secret_text(lua_State *L, int idx, size_t *size);
 /* The same, raising an argument error for other types. */
 const char *rh_check_secret_text(lua_State *L, int idx, size_t *size);
@@ -33,6 +33,11 @@ void rh_secret_find(lua_State *L, const char *name);
 /* Who looks up a name that no secret of this process has (true: pushed one). One for the process. */
 typedef bool (*rh_secret_finder)(lua_State *L, const char *name, void *data);
 void rh_secret_found_by(rh_secret_finder finder, void *data);
+
+/* Who makes a secret known that is opened and absent (true: rh_secret_push() has been called for that name; raises where
+ * it fails). One for the process. */
+typedef bool (*rh_secret_opener)(lua_State *L, const char *name, void *data);
+void rh_secret_opened_by(rh_secret_opener opener, void *data);
 
 void rh_secret_open(lua_State *L); /* registers the metatable */
 /* For a process that is to hold secrets: no core file, and no other process of the same user may look into it. */

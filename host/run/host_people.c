@@ -1,6 +1,7 @@
 #include "core/buffer.h"
 #include "core/json.h"
 #include "core/luaerror.h"
+#include "core/secret.h"
 #include "core/task.h"
 #include "run/ask.h"
 #include "run/attach.h"
@@ -87,23 +88,48 @@ static int variable_in(lua_State *L)
 
 enum { SECRET_COMMAND_MS = 60000, SECRET_COMMAND_WORDS = 32 };
 
-/* (name, { "program", "word", … }) → the secret that it prints. Waits. */
+static const char COMMANDS[] = "rh.secret_commands"; /* registry: name → { "program", "word", … } */
+
+/* (name, { "program", "word", … }) → a secret that the command prints when it is opened first. */
 static int secret_command(lua_State *L)
 {
-    const char *name = luaL_checkstring(L, 1), *argv[SECRET_COMMAND_WORDS + 1] = {NULL};
-    lua_Integer count = luaL_len(L, 2);
+    const char *name = luaL_checkstring(L, 1);
+    const lua_Integer count = luaL_len(L, 2);
     if (count < 1 || count > SECRET_COMMAND_WORDS)
         return luaL_error(L, "a secret's command has 1 to %d words", SECRET_COMMAND_WORDS);
-    luaL_checkstack(L, SECRET_COMMAND_WORDS, "secret");
-    for (lua_Integer i = 0; i < count; i++) {
-        lua_rawgeti(L, 2, i + 1); /* stays on the stack while argv points to it */
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, COMMANDS);
+    lua_pushvalue(L, 2);
+    lua_setfield(L, -2, name);
+    rh_secret_find(L, name);
+    return 1;
+}
+
+/* The secret of that name, which is used for the first time. */
+static bool open_secret(lua_State *L, const char *name, void *data)
+{
+    (void)data;
+    const char *argv[SECRET_COMMAND_WORDS + 1] = {NULL};
+    const int top = lua_gettop(L);
+    luaL_checkstack(L, SECRET_COMMAND_WORDS + 4, "secret");
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, COMMANDS);
+    if (lua_getfield(L, -1, name) != LUA_TTABLE) {
+        lua_settop(L, top);
+        return false;
+    }
+    const int list = lua_gettop(L);
+    for (lua_Integer i = 0; i < luaL_len(L, list); i++) {
+        lua_rawgeti(L, list, i + 1); /* stays on the stack while argv points to it */
         argv[i] = luaL_checkstring(L, -1);
     }
+    rh_buffer text = {0};
     rh_error error = {0};
-    rh_op *op = rh_secret_command(name, argv, &error);
-    if (!op)
+    const bool ok = rh_secret_command(name, argv, SECRET_COMMAND_MS, &text, &error) &&
+                    rh_secret_push(L, name, text.data ? text.data : "", text.size, &error);
+    rh_secret_command_forget(&text);
+    if (!ok)
         rh_raise(L, &error);
-    return rh_await(L, op, SECRET_COMMAND_MS);
+    lua_settop(L, top);
+    return true;
 }
 
 void rh_host_open_people(lua_State *L, rh_host *host)
@@ -115,6 +141,7 @@ void rh_host_open_people(lua_State *L, rh_host *host)
                                      {"variable_in", variable_in},
                                      {"secret_command", secret_command},
                                      {NULL, NULL}};
+    rh_secret_opened_by(open_secret, NULL);
     lua_pushlightuserdata(L, host);
     luaL_setfuncs(L, calls, 1);
 }

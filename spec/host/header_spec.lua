@@ -143,28 +143,55 @@ describe("variables and secrets", function()
     end)
     it("come from a command, where nothing else has them", function()
         local body = [[
-            local token = secret { "TOKEN", command = { "sh", "-c", "printf 'printed-%s-it\\n' by" } }
-            note("it is " .. token)
+            local sh = require "rollout.sh"
+            local token = secret { "TOKEN", command = { "sh", "-c", "printf 'printed-%s-it\\n' by; echo run >> opened" } }
+            local bearer = "Bearer " .. token .. "!"
+            note("it is " .. bearer)
+            local first = step("use", function()
+                return { sh.run({ "sh", "-c", 'printf %s "$T" | wc -c', env = { T = bearer } }).out,
+                    sh.run({ "cat", stdin = token }).out, sh.run({ "wc", "-c", stdin = token }).out }
+            end)
+            note(first[1] .. first[2] .. first[3])
             note("printed-" .. "by-it")
         ]]
         local result = play.run(body)
         assert.equal(0, result.code, result.out .. result.err)
         local notes = result:events("note")
-        assert.equal("it is ‹secret TOKEN›", notes[1].payload.text)
-        assert.equal("‹secret TOKEN›", notes[2].payload.text)
+        assert.equal("it is Bearer ‹secret TOKEN›!", notes[1].payload.text)
+        assert.equal("21\n‹secret TOKEN›13\n", notes[2].payload.text)
+        assert.equal("‹secret TOKEN›", notes[3].payload.text)
+        assert.equal("run\n", t.read(result.folder .. "/opened"))
         assert.equal("", t.run { "grep", "-rla", "printed-by-it", result.state }.out)
         result = play.run(body, { env = { TOKEN = "of-the-environment" } })
-        assert.equal("printed-by-it", result:events("note")[2].payload.text)
+        assert.equal("printed-by-it", result:events("note")[3].payload.text)
+        assert.is_false(t.exists(result.folder .. "/opened"))
+    end)
+    it("that a command gives are asked of it when one is used, not before", function()
+        local result = play.run [[
+            local sh = require "rollout.sh"
+            local token = secret { "TOKEN", command = { "sh", "-c", "echo run >> opened; echo printed-by-it" } }
+            step("use", { when = false }, function() sh.run { "cat", stdin = token } end)
+            step("other", function() return { token = token } end)
+        ]]
+        assert.equal(0, result.code, result.out .. result.err)
+        assert.is_false(t.exists(result.folder .. "/opened"))
+    end)
+    it("that a command does not give are told where they are used", function()
         for text, message in pairs {
-            ['secret { "TOKEN", command = { "false" } }'] = "false ended with status 1",
-            ['secret { "TOKEN", command = { "no-such-program" } }'] = "no-such-program cannot be started",
-            ['secret { "TOKEN", command = {} }'] = "its command is a list of texts",
-            ['secret { "TOKEN", command = { "true" } }'] = "TOKEN",
+            ['{ "false" }'] = "false ended with status 1",
+            ['{ "no-such-program" }'] = "no-such-program cannot be started",
+            ['{ "true" }'] = "TOKEN",
+            ['{ "sh", "-c", "head -c 70000 /dev/zero" }'] = "printed more than a secret",
         } do
-            local refused_run = play.run(text)
-            assert.not_equal(0, refused_run.code)
-            assert.matches(message, play.message(refused_run), 1, true)
+            local refused = play.run(('local sh, token = require "rollout.sh", secret { "TOKEN", command = %s }\n'
+                .. 'step("use", function() sh.run { "cat", stdin = token } end)'):format(text))
+            assert.equal(1, refused.code, refused.out .. refused.err)
+            assert.matches(message, play.message(refused), 1, true)
+            assert.matches('step "use"', play.message(refused), 1, true)
         end
+        local refused = play.run 'secret { "TOKEN", command = {} }'
+        assert.not_equal(0, refused.code)
+        assert.matches("its command is a list of texts", play.message(refused), 1, true)
     end)
     it("come from a file", function()
         local folder = t.temp()
