@@ -1,20 +1,98 @@
 -- database: what rollout.mysql and rollout.pg share. No playbook names it: its functions are the drivers' (rt.native
--- "database"), and pass no door.
+-- "database"), and pass no door. What a driver is stands in docs/design.md, "A database".
 local native, rt = ...
 
-local work = native.parts.work(native, rt)
-local statements = native.parts.statements(native, rt, work)
-local inspect = native.parts.inspect(native, rt)
+local parts = native.parts
+local work = parts.work(native, rt)
+local fingerprint = parts.fingerprint(native, rt)
+local archive = parts.archive(native, rt, work)
+local plain = parts.plain(native, rt, work)
+local statements = parts.statements(native, rt, work)
+local since = parts.since(native, rt, fingerprint)
+local dump = parts.dump(native, rt, work, archive, fingerprint)
+local restore = parts.restore(native, rt, work, archive, fingerprint, plain)
+local backups = parts.backups(native, rt, work, archive)
+local inspect = parts.inspect(native, rt)
 
 for name, fn in pairs(work) do
     native[name] = fn
 end
 
---- The methods of a handle, for the driver to add its own to. A driver is described in docs/design.md, "A database".
+local function job_maker(driver)
+    return function(args, ctx)
+        return { args = args, ctx = ctx, database = driver.databases[args.db], name = args.database, own = {},
+            started = rt.now(), mark = work.mark(ctx, args.database) }
+    end
+end
+
+local function fingerprints(driver, job_of, internals)
+    return rt.effect {
+        name = driver.name .. ".fingerprints",
+        class = "read",
+        args = function(database)
+            return { db = database.id, database = work.need_database(database, "db:fingerprints") }
+        end,
+        describe = internals.describe("fingerprint"),
+        call = function(args, ctx)
+            local job = job_of(args, ctx)
+            local ok, found = pcall(driver.backup.fingerprint_of, job, job.name)
+            driver.backup.close(job)
+            if not ok then
+                error(found, 0)
+            end
+            return found
+        end,
+        sample = function()
+            return { tables = rt.unknown("fingerprints"), objects = rt.unknown("fingerprints") }
+        end,
+    }
+end
+
+-- When the run has ended: the scratches that stood ready for it go, and the markers of what it wrote.
+local function clean_up(driver, job_of, internals)
+    local function drop_scratches(ctx)
+        for _, dumped in ipairs(rt.recorded(driver.name .. ".dump")) do
+            local result = dumped.result
+            if result.scratch and driver.databases[result.db] then
+                local job = job_of({ db = result.db, database = result.database }, ctx)
+                local ok, err = pcall(driver.backup.drop, job, result.scratch)
+                driver.backup.close(job)
+                if not ok then
+                    error(err, 0)
+                end
+            end
+        end
+    end
+    return rt.effect {
+        name = driver.name .. ".clean_up",
+        class = "idempotent",
+        describe = function() return "drop what stood ready for a rollback" end,
+        call = function(_, ctx)
+            drop_scratches(ctx)
+            internals.forget(ctx)
+            return true
+        end,
+        sample = function() return true end,
+    }
+end
+
+--- The methods of a handle, for the driver to add its own to, and { with_connection(database, role, fn), touch(database) }.
+--- To be called while the driver's module loads.
 function native.module(driver)
-    local shared = statements(driver)
-    inspect(driver, shared)
-    return shared.methods, shared
+    local job_of = job_maker(driver)
+    local lib = { job = job_of, since = since(driver, job_of) }
+    local internals = statements(driver, lib.since.touch)
+    local methods = internals.methods
+    methods.fingerprints = fingerprints(driver, job_of, internals)
+    methods.dump = dump(driver, lib)
+    methods.restore = restore(driver, lib)
+    methods.backups, methods.prune = backups(driver)
+    inspect(driver, internals)
+    rt.after_step(lib.since.after_step)
+    if rt.at_run_end then
+        rt.at_run_end(clean_up(driver, job_of, internals))
+    end
+    return methods, { with_connection = internals.with_connection, touch = lib.since.touch, describe = internals.describe }
 end
 
 return {}

@@ -33,7 +33,7 @@ local function written(rows, info)
     }
 end
 
-return function(driver)
+return function(driver, touch)
     local name, null, databases = driver.name, driver.null, driver.databases
     local query = driver.native.query
     local idle = {} -- by id and role: connections between two effects
@@ -291,8 +291,6 @@ return function(driver)
         end
     end
 
-    local touched = {} -- database → the step that is under way has written to it
-
     local exec = rt.effect {
         name = name .. ".exec",
         class = class_of,
@@ -303,7 +301,7 @@ return function(driver)
         describe = describe("exec"),
         call = function(args, ctx)
             local database = databases[args.db]
-            touched[database.id] = true
+            touch(database)
             return with_connection(database, "write", function(connection)
                 if class_of(args) == "probed" and marker.ensure(connection, args.sql) then
                     return transact(database, connection, ctx, true, function()
@@ -364,7 +362,7 @@ return function(driver)
         describe = describe("transaction in"),
         call = function(args, ctx)
             local database = databases[args.db]
-            touched[database.id] = true
+            touch(database)
             return with_connection(database, "write", function(connection)
                 local tx = setmetatable({ connection = connection }, Transaction)
                 return transact(database, connection, ctx, marker and marker.ensure(connection), function()
@@ -378,11 +376,25 @@ return function(driver)
         end,
     }
 
+    -- The run has ended: nobody asks its markers any more.
+    local function forget(ctx)
+        if not marker or #rt.recorded(name .. ".exec") + #rt.recorded(name .. ".transaction") == 0 then
+            return
+        end
+        for _, database in pairs(databases) do
+            with_connection(database, "write", function(connection)
+                if marker.ensure(connection) then
+                    marker.forget(connection, work.run_key(ctx))
+                end
+            end)
+        end
+    end
+
     return {
         methods = { query = reader "query", one = reader "one", value = reader "value", exec = exec,
             transaction = transaction },
         describe = describe,
         with_connection = with_connection,
-        touched = touched,
+        forget = forget,
     }
 end

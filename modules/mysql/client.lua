@@ -2,7 +2,7 @@
 -- input, as the option file that they are told to read: it is in no argument, environment or file.
 local native, rt, work, driver = ...
 
-local client = { file = work.file, stamp = work.stamp, mark = work.mark, need_database = work.need_database }
+local client = {}
 local start, await = work.start, work.await
 local LARGEST_PACKET = "--max-allowed-packet=1G"
 
@@ -32,37 +32,63 @@ function client.dump_program(ctx, server)
     return program
 end
 
--- A pipe, since the clients ignore an option file that others might write, and what a command's standard input is made of
--- is not ours to say.
-local DUMP = [[exec "$1" --defaults-file=<(exec cat) "${@:2}"]]
+-- The option file is a file in memory that only its user may open (the clients ignore one that others might write).
+local LOGIN = "--defaults-file=/dev/fd/0"
 
 --- Starts the dump of one schema into `path`, which must not exist.
 function client.dump(ctx, database, program, name, path)
     return start(ctx, "dump", {
         input = native.options(database.config),
         output = path,
-        argv = { "bash", "-euo", "pipefail", "-c", DUMP, "dump", program, "--single-transaction", "--quick",
-            "--routines", "--events", "--triggers", "--hex-blob", "--no-autocommit",
-            "--default-character-set=utf8mb4", LARGEST_PACKET, "--", name },
+        argv = { program, LOGIN, "--single-transaction", "--quick", "--routines", "--events", "--triggers", "--hex-blob",
+            "--no-autocommit", "--default-character-set=utf8mb4", LARGEST_PACKET, "--", name },
     })
 end
 
--- An event that exists is run by the server's scheduler, also in a scratch schema: events are left out.
+-- $1 a dump, $2 "gzip" or "cat", $3 sed's script; then the client and its arguments
 local LOAD = [[
-exec 3< <(exec cat)
-LC_ALL=C sed '/^-- Dumping events for database /,/^-- Dumping routines for database /d' "$1" |
-    "$3" --defaults-file=/dev/fd/3 --default-character-set=utf8mb4 --batch "$4" "$2"
+exec 3<&0
+read_it() { if [ "$2" = gzip ]; then gzip -dc -- "$1" | LC_ALL=C sed "$3"; else LC_ALL=C sed "$3" -- "$1"; fi; }
+read_it "$1" "$2" "$3" | "${@:4}"
 ]]
+local EVENTS = "/^-- Dumping events for database /,/^-- Dumping routines for database /"
 
---- Loads a dump into a schema, without its events.
-function client.load(ctx, database, server, name, path, what)
+local function load_part(job, server, name, path, what, gzip, part)
     local program = server:find("MariaDB") and "mariadb" or "mysql"
-    local command = start(ctx, "load", {
-        input = native.options(database.config),
-        argv = { "bash", "-euo", "pipefail", "-c", LOAD, "load", path, name, program, LARGEST_PACKET },
+    local command = start(job.ctx, "load", {
+        input = native.options(job.database.config),
+        argv = { "bash", "-euo", "pipefail", "-c", LOAD, "load", path, gzip and "gzip" or "cat", part, program,
+            "--defaults-file=/dev/fd/3", "--default-character-set=utf8mb4", "--batch", LARGEST_PACKET, "--", name },
     })
     work.see_through(command)
     client.check(command, "load", what)
+end
+
+--- Loads a dump into a schema, without its events: one that exists is run by the server's scheduler.
+function client.load(job, server, name, path, what, gzip)
+    load_part(job, server, name, path, what, gzip, EVENTS .. "d")
+end
+
+--- Only the events of a user's dump.
+function client.load_events(job, server, name, plain)
+    load_part(job, server, name, plain.path, "creating the events of " .. plain.path, plain.gzip, EVENTS .. "!d")
+end
+
+local LEAVES = [[
+read_it() { if [ "$2" = gzip ]; then gzip -dc -- "$1"; else cat -- "$1"; fi; }
+read_it "$1" "$2" | LC_ALL=C grep -aEm1 '^(USE |CREATE DATABASE |/\*![0-9]+ DROP DATABASE )' || true
+]]
+
+--- A dump that names its database goes there, and not into the scratch.
+function client.refuse_leaving(job, plain)
+    local command = start(job.ctx, "look", { argv = { "bash", "-eu", "-c", LEAVES, "look", plain.path,
+        plain.gzip and "gzip" or "cat" } })
+    work.see_through(command)
+    local found = client.check(command, "load", "reading " .. plain.path).out
+    if found ~= "" then
+        rt.raise("unsupported", string.format("mysql: %s names its database (%s): make it of one database, without"
+            .. " --databases", plain.path, found:gsub("%s+$", "")))
+    end
 end
 
 return client

@@ -51,35 +51,13 @@ local driver = {
     open = open, read = read, marker = native.marker(native, rt, first_word),
 }
 
-local methods, internals = shared.module(driver)
-
--- ---- backups and fingerprints ----
-
 local schema = native.schema(native, rt)
 local client = native.client(native, rt, shared, driver)
+local position = native.position(native, rt, schema)
+driver.backup = native.backup(native, rt, shared, driver, schema, client, position)
+native.swap(native, rt, schema, client, driver.backup)
 
-methods.fingerprints = rt.effect {
-    name = "mysql.fingerprints",
-    class = "read",
-    args = function(database)
-        return { db = database.id, database = shared.need_database(database, "db:fingerprints") }
-    end,
-    describe = internals.describe("fingerprint"),
-    call = function(args)
-        local connection = connect(databases[args.db])
-        schema.begin_snapshot(connection)
-        local found = schema.fingerprint(connection, args.database)
-        native.close(connection)
-        return found
-    end,
-    sample = function()
-        return { tables = rt.unknown("fingerprints"), objects = rt.unknown("fingerprints") }
-    end,
-}
-
-local lib = { schema = schema, client = client, connect = connect, databases = databases }
-methods.dump = native.dump(native, rt, lib)
-methods.restore = native.restore(native, rt, lib)
+local methods = shared.module(driver)
 
 -- ---- the handle ----
 

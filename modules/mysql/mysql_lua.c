@@ -7,7 +7,7 @@
  *   native.query(connection, sql, params, opts) ⏳ → rows, { affected, insert_id, warnings, columns, open }
  *          params: a sequence with n; opts: read, plain, must (cannot be cancelled), limit (bytes), timeout (ms)
  *   native.usable(connection)  native.busy(connection)  native.close(connection)
- *   native.schema, native.client, native.marker, native.dump, native.restore   the compiled parts of the sugar
+ *   native.schema client marker position backup swap   the compiled parts of the sugar
  *
  * A config and a connection are userdata; the last reference closes. */
 #include "mysql.h"
@@ -406,8 +406,9 @@ static int native_query(lua_State *L)
 RH_EMBED(rh_mysql_schema_lua, RH_LUA_DIR "/modules/mysql/schema.luac")
 RH_EMBED(rh_mysql_client_lua, RH_LUA_DIR "/modules/mysql/client.luac")
 RH_EMBED(rh_mysql_marker_lua, RH_LUA_DIR "/modules/mysql/marker.luac")
-RH_EMBED(rh_mysql_dump_lua, RH_LUA_DIR "/modules/mysql/dump.luac")
-RH_EMBED(rh_mysql_restore_lua, RH_LUA_DIR "/modules/mysql/restore.luac")
+RH_EMBED(rh_mysql_position_lua, RH_LUA_DIR "/modules/mysql/position.luac")
+RH_EMBED(rh_mysql_backup_lua, RH_LUA_DIR "/modules/mysql/backup.luac")
+RH_EMBED(rh_mysql_swap_lua, RH_LUA_DIR "/modules/mysql/swap.luac")
 
 static void add_part(lua_State *L, const char *name, const char *from, const char *end)
 {
@@ -441,8 +442,9 @@ static int open_mysql(lua_State *L)
     add_part(L, "schema", rh_mysql_schema_lua, rh_mysql_schema_lua_end);
     add_part(L, "client", rh_mysql_client_lua, rh_mysql_client_lua_end);
     add_part(L, "marker", rh_mysql_marker_lua, rh_mysql_marker_lua_end);
-    add_part(L, "dump", rh_mysql_dump_lua, rh_mysql_dump_lua_end);
-    add_part(L, "restore", rh_mysql_restore_lua, rh_mysql_restore_lua_end);
+    add_part(L, "position", rh_mysql_position_lua, rh_mysql_position_lua_end);
+    add_part(L, "backup", rh_mysql_backup_lua, rh_mysql_backup_lua_end);
+    add_part(L, "swap", rh_mysql_swap_lua, rh_mysql_swap_lua_end);
     return 1;
 }
 

@@ -35,7 +35,8 @@ function schema.tables(connection, name)
     local tables, names = {}, {}
     for _, row in ipairs(schema.rows(connection, "SELECT table_name AS name, table_type AS kind, engine AS engine,"
         .. " COALESCE(data_length, 0) AS bytes FROM information_schema.tables"
-        .. " WHERE table_schema = ? AND table_type NOT IN ('VIEW', 'SYSTEM VIEW') ORDER BY table_name", name)) do
+        .. " WHERE table_schema = ? AND table_type NOT IN ('VIEW', 'SYSTEM VIEW')"
+        .. " AND table_name NOT REGEXP '^rollouthost_[0-9a-f]{16}$' ORDER BY table_name", name)) do
         tables[row.name] = { kind = row.kind, engine = row.engine ~= null and row.engine or "?",
             bytes = math.tointeger(row.bytes) or math.tointeger(tonumber(row.bytes)) or 0 }
         names[#names + 1] = row.name
@@ -108,6 +109,16 @@ local function row_hash(connection, name, tab, columns)
         rt.raise("fingerprint", string.format("mysql: table %s has rows that are too long to be hashed", tab))
     end
     return row.n, rt.sha256(total):sub(1, 32)
+end
+
+--- { name = { rows, hash } } of those tables (the keys of `some`).
+function schema.row_hashes(connection, name, some)
+    local columns, found = columns_by_table(connection, name), {}
+    for tab in pairs(some) do
+        local rows, hash = row_hash(connection, name, tab, columns[tab])
+        found[tab] = { rows = rows, hash = hash }
+    end
+    return found
 end
 
 -- ---- definitions ----
@@ -210,50 +221,6 @@ function schema.fingerprint(connection, name, each)
     end
     local objects = schema.objects(connection, name)
     return { tables = found, objects = schema.object_hashes(objects) }, objects
-end
-
-local function sorted_keys(first, second)
-    local keys, seen = {}, {}
-    for _, map in ipairs { first, second } do
-        for key in pairs(map) do
-            if not seen[key] then
-                seen[key] = true
-                keys[#keys + 1] = key
-            end
-        end
-    end
-    table.sort(keys)
-    return keys
-end
-
---- How `found` differs from `wanted`, a line each; none: they hold the same. `without_events`: those of a scratch schema are
---- never created.
-function schema.differences(wanted, found, without_events)
-    local lines = {}
-    local function say(...)
-        lines[#lines + 1] = string.format(...)
-    end
-    for _, tab in ipairs(sorted_keys(wanted.tables, found.tables)) do
-        local a, b = wanted.tables[tab], found.tables[tab]
-        if not a then
-            say("table %s is one too many", tab)
-        elseif not b then
-            say("table %s is missing", tab)
-        elseif a.definition ~= b.definition then
-            say("table %s is defined otherwise", tab)
-        elseif a.rows ~= b.rows then
-            say("table %s has %d rows instead of %d", tab, b.rows, a.rows)
-        elseif a.hash ~= b.hash then
-            say("table %s has other values in its %d rows", tab, a.rows)
-        end
-    end
-    for _, key in ipairs(sorted_keys(wanted.objects, found.objects)) do
-        if wanted.objects[key] ~= found.objects[key] and not (without_events and key:find("^event ")) then
-            say("%s %s", key, not wanted.objects[key] and "is one too many" or not found.objects[key] and "is missing"
-                or "is defined otherwise")
-        end
-    end
-    return lines
 end
 
 -- ---- creating code again ----

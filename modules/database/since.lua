@@ -1,0 +1,143 @@
+-- What was written to a database since a moment: since the last step that wrote to it, else since the backup. A restore takes
+-- it away, so a person is asked.
+local _, rt, fingerprint = ...
+
+return function(driver, job_of)
+    local since = {}
+    local backup = driver.backup
+    local schemas = {} -- by handle: the digest of the schema that is known
+    local touched = {} -- by handle: an effect of the step under way has written to it
+
+    --- To be called by whatever writes to a database by a handle.
+    function since.touch(database)
+        touched[database.id] = true
+    end
+
+    local function dumped()
+        local list = {}
+        for _, dump in ipairs(rt.mode() == "run" and rt.recorded(driver.name .. ".dump") or {}) do
+            if driver.databases[dump.result.db] then
+                list[#list + 1] = dump.result
+            end
+        end
+        return list
+    end
+
+    -- The position after a step that wrote, or that left another schema; nil after any other.
+    local function after(database, dump)
+        local job = job_of({ db = database.id, database = dump.database }, { key = "after a step" })
+        local ok, position = pcall(function()
+            local now = backup.position(job, dump.database)
+            local known = schemas[database.id] or dump.position.schema
+            if not touched[database.id] and now.schema == known then
+                return nil
+            end
+            return backup.position(job, dump.database, true)
+        end)
+        backup.close(job)
+        if not ok then
+            error(position, 0)
+        end
+        schemas[database.id] = position and position.schema or schemas[database.id]
+        return position
+    end
+
+    --- The hook of after_step: nothing is looked at before the run has made a backup of a database.
+    function since.after_step(info)
+        local facts
+        for _, dump in ipairs(info.changed and dumped() or {}) do
+            local database = driver.databases[dump.db]
+            local position = dump.position and after(database, dump)
+            touched[database.id] = nil
+            if position then
+                facts = facts or {}
+                facts[database.id] = position
+            end
+        end
+        return facts
+    end
+
+    --- From where on what was written counts: { position, at, step } or nil.
+    function since.baseline(job, given)
+        local found = given.position and { position = given.position, at = given.time, step = false }
+        for _, event in ipairs(rt.mode() == "run" and rt.observed(driver.name) or {}) do
+            local position = event.facts[job.args.db]
+            if position and (not given.time or event.time > given.time) then
+                found = { position = position, at = event.time, step = event.name }
+            end
+        end
+        return found
+    end
+
+    --- → rows, { table = rows }, exact. Without counters the fingerprints are compared, which tell the least that it can be.
+    function since.count(job)
+        if job.args.since then
+            return fingerprint.written(job.args.since, backup.fingerprint_of(job, job.name))
+        end
+        local base = job.baseline
+        local found = base and backup.written_since(job, job.name, base.position)
+        if found then
+            return found.rows, found.tables
+        end
+        return fingerprint.written(job.manifest, backup.fingerprint_of(job, job.name))
+    end
+
+    local function where_text(tables)
+        local names = {}
+        for name, rows in pairs(tables) do
+            names[#names + 1] = string.format("%s (%d)", name, rows)
+        end
+        table.sort(names)
+        if #names > 10 then
+            names[11] = string.format("and %d more tables", #names - 10)
+            names = table.move(names, 1, 11, 1, {})
+        end
+        return table.concat(names, ", ")
+    end
+
+    local function when_text(job)
+        if job.baseline and job.baseline.step then
+            return string.format("since the step %q ended", job.baseline.step)
+        end
+        return "since the backup"
+    end
+
+    local function refuse(job, rows, tables)
+        rt.raise("would_lose_rows", string.format("%s: at least %d row%s were written %s, and the restore would lose them: %s;"
+            .. " loses = %d allows it", driver.name, rows, rows == 1 and "" or "s",
+            job.args.since and "since" or when_text(job), where_text(tables), rows), { rows = rows, tables = tables })
+    end
+
+    --- Goes on where no more was written than is allowed, or a person says so; raises otherwise. What is allowed is at
+    --- job.allowed afterwards.
+    function since.ask(job)
+        local rows, tables = since.count(job)
+        job.lost, job.lost_rows = tables, rows
+        if rows <= job.allowed then
+            return
+        elseif job.args.since or not job.ctx.approve then
+            refuse(job, rows, tables)
+        end
+        job.ctx.approve {
+            question = string.format("Restore %s, and lose what was written %s: at least %d row%s in %s", job.name,
+                when_text(job), rows, rows == 1 and "" or "s", where_text(tables)),
+            evidence = { database = job.args.db, backup = job.args.path, since = when_text(job), rows = rows,
+                tables = tables },
+            role = job.args.role, roles = job.args.roles,
+        }
+        job.allowed = rows
+    end
+
+    --- The last look, when (nearly) nobody can write any more: raises "written_meanwhile" where more was written than is
+    --- allowed.
+    function since.check(job)
+        local rows, tables = since.count(job)
+        job.lost, job.lost_rows = tables, rows
+        if rows > job.allowed then
+            rt.raise("written_meanwhile", string.format("%s: %d rows were written, and losing %d was allowed", driver.name,
+                rows, job.allowed))
+        end
+    end
+
+    return since
+end

@@ -1,0 +1,250 @@
+-- The database's part of a dump: one moment of all tables, written and fingerprinted at once.
+--
+--   A  FLUSH TABLES WITH READ LOCK ────────────┐ UNLOCK at the dump's first CREATE
+--   B      START TRANSACTION … SNAPSHOT ───────│──── fingerprints of every table
+--   dump       mariadb-dump --single-transaction ──> X.partial
+--
+-- MariaDB exports no snapshot, so the lock makes B's and the dump's the same. It is held for milliseconds.
+local native, rt, shared, driver, schema, client, position = ...
+
+local backup = { suffix = ".sql" }
+local quote = schema.quote
+local TRAILER = "%-%- Dump completed[^\n]*\n?$"
+local LOCK_SECONDS, SNAPSHOT_MS = 10, 30000
+
+--- The connection for everything that is not the snapshot, in no schema; a lost one is opened again.
+function backup.control(job)
+    local own = job.own
+    if not own.control or not native.usable(own.control) then
+        own.control = driver.open(job.database, "admin")
+        schema.run(own.control, "SET SESSION time_zone = '+00:00', sql_mode = '', lock_wait_timeout = %d",
+            job.args.lock_wait and job.args.lock_wait // 1000 or LOCK_SECONDS)
+    end
+    return own.control
+end
+
+local control = backup.control
+
+local function server(job)
+    job.server = job.server or schema.rows(control(job), "SELECT VERSION() AS version")[1].version
+    return job.server
+end
+
+-- ---- preflight ----
+
+local function refuse_unsafe_tables(tables, names, args)
+    local unsafe = {}
+    for _, tab in ipairs(names) do
+        if tables[tab].kind == "SYSTEM VERSIONED" then
+            rt.raise("unsupported", "mysql: table " .. tab .. " is system-versioned, and a dump does not hold its history")
+        elseif tables[tab].engine ~= "InnoDB" then
+            unsafe[#unsafe + 1] = tab .. " (" .. tables[tab].engine .. ")"
+        end
+    end
+    if #unsafe > 0 and not args.maintenance then
+        rt.raise("not_transactional", string.format("mysql: no consistent backup while the application writes to %s;"
+            .. " stop it and say maintenance = true, or ALTER TABLE … ENGINE=InnoDB", table.concat(unsafe, ", ")))
+    end
+end
+
+-- What the server must allow is tried, not read out of grants: the answer is the server's own.
+local function try_scratch(job)
+    local ok, err = pcall(function()
+        backup.drop(job, job.scratch)
+        backup.create(job, job.scratch, job.source)
+    end)
+    if not ok and err.code == "access_denied" then
+        rt.raise("privileges", string.format("mysql: the backup is proven by restoring it into a schema of its own, and the"
+            .. " user may not create %s: GRANT ALL ON `rh\\_%%`.*, or verify = false", job.scratch), { cause = err.message })
+    elseif not ok then
+        error(err, 0)
+    end
+end
+
+local function shape(job, tables, names)
+    local largest, name = -1, nil
+    for _, tab in ipairs(names) do
+        if tables[tab].bytes > largest then
+            largest, name = tables[tab].bytes, tab
+        end
+    end
+    job.shape = job.args.maintenance and "single" or "fenced"
+    job.shape_why = #names == 0 and "no tables" or string.format("%d table%s, %.1f MiB, the largest is %s", #names,
+        #names == 1 and "" or "s", job.expected / (1 << 20), name)
+end
+
+function backup.preflight(job)
+    local connection = control(job)
+    server(job)
+    job.source = schema.defaults(connection, job.name)
+    if not job.source then
+        rt.raise("unknown_database", "mysql: there is no database " .. job.name)
+    end
+    local tables, names = schema.tables(connection, job.name)
+    if #names == 0 and not job.args.empty then
+        rt.raise("empty", "mysql: " .. job.args.db .. " has no tables: is it the right database? If it is, say empty = true")
+    end
+    refuse_unsafe_tables(tables, names, job.args)
+    for _, tab in ipairs(names) do
+        job.expected = job.expected + tables[tab].bytes
+    end
+    shape(job, tables, names)
+    job.own.empty = #names == 0
+    job.own.program = client.dump_program(job.ctx, job.server)
+    if job.args.verify then
+        try_scratch(job)
+    end
+end
+
+-- ---- the snapshot ----
+
+local function lock(connection)
+    schema.run(connection, "SET SESSION lock_wait_timeout = %d", LOCK_SECONDS)
+    local ok, err = pcall(schema.run, connection, "FLUSH TABLES WITH READ LOCK")
+    if not ok and type(err.detail) == "table" and err.detail.errno == 1227 then
+        rt.raise("privileges", "mysql: a backup that holds one moment needs RELOAD for FLUSH TABLES WITH READ LOCK; grant"
+            .. " it, or stop the application and say maintenance = true", { cause = err.message })
+    elseif not ok and err.code == "lock_timeout" then
+        rt.raise("lock_timeout", string.format("mysql: a statement has been running for more than %d s, so the tables could"
+            .. " not be locked for the backup: SHOW PROCESSLIST names it", LOCK_SECONDS))
+    elseif not ok then
+        error(err, 0)
+    end
+end
+
+function backup.start(job)
+    local own = job.own
+    own.lock, own.snapshot = driver.open(job.database, "write"), driver.open(job.database, "write")
+    if not job.args.maintenance then
+        lock(own.lock)
+    end
+    local locked = rt.now()
+    schema.begin_snapshot(own.snapshot)
+    own.command = client.dump(job.ctx, job.database, own.program, job.name, job.partial)
+    local seen = shared.watch(own.command, SNAPSHOT_MS, job.partial, own.empty and "-- Dump completed" or "CREATE ")
+    if not job.args.maintenance then
+        schema.run(own.lock, "UNLOCK TABLES")
+    end
+    job.locked_ms = rt.now() - locked
+    native.close(own.lock)
+    if seen == "ended" and not own.empty then
+        client.check(own.command, "dump_failed", "the dump")
+        rt.raise("dump_failed", "mysql: the dump ended without a table in it")
+    elseif seen == "tick" then
+        rt.raise("dump_failed", "mysql: the dump wrote no table within 30 s; the tables are unlocked again")
+    end
+end
+
+function backup.fingerprint(job, report)
+    local found
+    found, job.own.objects = schema.fingerprint(job.own.snapshot, job.name, report)
+    native.close(job.own.snapshot)
+    return found
+end
+
+function backup.progress(job)
+    return { bytes = shared.size(job.partial) or 0, total = job.expected }
+end
+
+function backup.finish(job, report)
+    while shared.watch(job.own.command, 250) ~= "ended" do
+        report()
+    end
+    client.check(job.own.command, "dump_failed", "the dump")
+    job.own.command = nil
+    if not shared.tail(job.partial, 256):find(TRAILER) then
+        rt.raise("dump_failed", "mysql: the dump ended without its trailer, so it is not whole: is the disk full?")
+    end
+end
+
+function backup.abandon(job)
+    if job.own.command then
+        shared.stop_command(job.own.command)
+    end
+end
+
+-- ---- schemas ----
+
+function backup.exists(job, name)
+    return schema.defaults(control(job), name) ~= nil
+end
+
+function backup.occupied(job, name)
+    local _, names = schema.tables(control(job), name)
+    return #names > 0
+end
+
+function backup.create(job, name, source)
+    schema.create(control(job), name, source)
+end
+
+function backup.drop(job, name)
+    schema.run(control(job), "DROP DATABASE IF EXISTS %s", quote(name))
+end
+
+function backup.source(job, name)
+    return schema.defaults(control(job), name)
+end
+
+-- MariaDB cannot close a schema to others; whether one wrote to it is looked at before it is used.
+function backup.freeze()
+end
+
+function backup.size(job, name)
+    local row = schema.rows(control(job), "SELECT CAST(COALESCE(SUM(data_length + index_length), 0) AS SIGNED) AS bytes"
+        .. " FROM information_schema.tables WHERE table_schema = ?", name)[1]
+    return math.tointeger(tonumber(row.bytes)) or 0
+end
+
+function backup.fingerprint_of(job, name)
+    local connection = control(job)
+    schema.begin_snapshot(connection)
+    local ok, found = pcall(schema.fingerprint, connection, name)
+    if native.usable(connection) then
+        schema.run(connection, "COMMIT")
+    end
+    if not ok then
+        error(found, 0)
+    end
+    return found
+end
+
+function backup.manifest(job, name)
+    return { objects = rt.json.array(name and schema.objects(control(job), name) or job.own.objects) }
+end
+
+--- Events of a copy would be run by the server's scheduler: they come last, into the live schema.
+function backup.later(object)
+    return object:find "^event " ~= nil
+end
+
+-- ---- loading ----
+
+function backup.load(job, path, name)
+    client.load(job, server(job), name, path, "restoring " .. path)
+end
+
+function backup.load_plain(job, plain, name)
+    client.refuse_leaving(job, plain)
+    client.load(job, server(job), name, plain.path, "restoring " .. plain.path, plain.gzip)
+end
+
+-- ---- positions ----
+
+function backup.position(job, name, exact)
+    return position.take(control(job), name, exact)
+end
+
+function backup.written_since(job, name, before, renamed)
+    return position.written_since(control(job), name, before, job.manifest.tables, renamed)
+end
+
+function backup.close(job)
+    for _, name in ipairs { "control", "lock", "snapshot" } do
+        if job.own[name] then
+            native.close(job.own[name])
+        end
+    end
+end
+
+return backup

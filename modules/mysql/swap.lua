@@ -1,0 +1,200 @@
+-- The database's part of a restore: all tables change places in one RENAME TABLE, the live ones into a schema that is kept.
+-- Before it the old state is whole, after it the new one; there is nothing between.
+--
+-- A crash is found out by a marker table. It moves with the tables, in the same RENAME: while it is in the scratch schema
+-- nothing has happened; once it is in the kept one the swap is done, and what is left (code, checks) is done again.
+local native, rt, schema, client, backup = ...
+
+local quote = schema.quote
+local control = backup.control
+
+local function marker_of(job)
+    return "rollouthost_" .. job.mark
+end
+
+-- The server finishes the statement of a host that died: until then nobody can tell what is so.
+local function wait_for_predecessor(job)
+    local row = schema.rows(control(job), "SELECT GET_LOCK(?, 60) AS got", "rollouthost_"
+        .. rt.sha256(job.name):sub(1, 16))[1]
+    if row.got ~= 1 then
+        rt.raise("busy", "mysql: another restore of " .. job.name .. " is under way on the server")
+    end
+end
+
+function backup.open(job)
+    if not schema.defaults(control(job), job.name) then
+        rt.raise("unknown_database", "mysql: there is no database " .. job.name .. " to restore into")
+    end
+    wait_for_predecessor(job)
+end
+
+-- ---- the marker ----
+
+local function read_marker(job, name)
+    local row = schema.rows(control(job), string.format("SELECT facts FROM %s.%s", quote(name), quote(marker_of(job))))[1]
+    return row and rt.json.decode(row.facts)
+end
+
+local function write_marker(job, facts)
+    schema.run(control(job), "CREATE TABLE %s.%s (facts LONGTEXT NOT NULL) ENGINE=InnoDB CHARACTER SET utf8mb4",
+        quote(job.scratch), quote(marker_of(job)))
+    native.query(control(job), string.format("INSERT INTO %s.%s VALUES (?)", quote(job.scratch), quote(marker_of(job))),
+        { rt.json.encode(facts) })
+end
+
+local function drop_if_empty(job, name)
+    if schema.defaults(control(job), name) and not backup.occupied(job, name) then
+        backup.drop(job, name)
+    end
+end
+
+-- What an attempt that ended before its RENAME has left: the live triggers may be gone already.
+local function undo(job, facts, scratch)
+    if facts then
+        schema.apply_objects(control(job), job.name, facts.objects)
+        drop_if_empty(job, facts.kept)
+    end
+    schema.run(control(job), "DROP TABLE IF EXISTS %s.%s", quote(scratch), quote(marker_of(job)))
+end
+
+--- The facts of this very swap if it has been done; undoes what one that was not has left.
+function backup.swapped(job)
+    local row = schema.rows(control(job), "SELECT table_schema AS name FROM information_schema.tables"
+        .. " WHERE table_name = ?", marker_of(job))[1]
+    if not row then
+        return nil
+    end
+    local facts = read_marker(job, row.name)
+    if facts and facts.kept == row.name then
+        return facts
+    end
+    undo(job, facts, row.name)
+end
+
+-- ---- the swap ----
+
+local function refuse_foreign_references(job)
+    local row = schema.rows(control(job), "SELECT constraint_schema AS other, table_name AS tab"
+        .. " FROM information_schema.referential_constraints WHERE unique_constraint_schema = ?"
+        .. " AND constraint_schema <> ? LIMIT 1", job.name, job.name)[1]
+    if row then
+        rt.raise("unsupported", string.format("mysql: %s.%s has a foreign key into %s, which a swap would leave pointing at"
+            .. " the old tables; drop it first, or use mode = \"in_place\"", row.other, row.tab, job.name))
+    end
+end
+
+local function add_moves(moves, from, to, names)
+    for _, tab in ipairs(names) do
+        moves[#moves + 1] = string.format("%s.%s TO %s.%s", quote(from), quote(tab), quote(to), quote(tab))
+    end
+end
+
+local function rename_statement(job, kept)
+    local _, live = schema.tables(control(job), job.name)
+    local _, restored = schema.tables(control(job), job.scratch)
+    local moves = {}
+    add_moves(moves, job.name, kept, live)
+    add_moves(moves, job.scratch, job.name, restored)
+    add_moves(moves, job.scratch, kept, { marker_of(job) })
+    return "RENAME TABLE " .. table.concat(moves, ", ")
+end
+
+-- A table with a trigger cannot change its schema.
+local function move(job, facts, statement)
+    schema.drop_objects(control(job), job.name, schema.only(facts.objects, "TRIGGER"))
+    schema.drop_objects(control(job), job.scratch, schema.only(job.manifest.own.objects, "TRIGGER"))
+    local began = rt.now()
+    schema.run(control(job), "%s", statement)
+    return rt.now() - began
+end
+
+local function give_back(job, facts, err)
+    if not native.usable(job.own.control) then
+        error(err, 0) -- on which side of the swap it broke, the marker tells when the run is resumed
+    end
+    local ok, why = pcall(function()
+        undo(job, facts, job.scratch)
+        schema.create_objects(control(job), job.scratch, schema.only(job.manifest.own.objects, "TRIGGER"))
+    end)
+    if not ok then
+        rt.raise("sql", err.message .. "; and triggers that were dropped before are missing: " .. tostring(why.message))
+    elseif err.code == "lock_timeout" then
+        rt.raise("lock_timeout", string.format("mysql: a session holds a table of %s, so nothing was swapped: end it (SHOW"
+            .. " PROCESSLIST names it) and try again", job.name))
+    end
+    error(err, 0)
+end
+
+--- The scratch's tables in, the live ones under facts.kept. → milliseconds in which the tables could not be used
+function backup.swap(job, facts, check)
+    local connection = control(job)
+    refuse_foreign_references(job)
+    facts.objects = rt.json.array(schema.objects(connection, job.name))
+    schema.create(connection, facts.kept, schema.defaults(connection, job.name))
+    local ok, gap = pcall(function()
+        local statement = rename_statement(job, facts.kept)
+        schema.run(connection, "SET SESSION lock_wait_timeout = %d, foreign_key_checks = 0", job.args.lock_wait // 1000)
+        check()
+        write_marker(job, facts)
+        return move(job, facts, statement)
+    end)
+    if not ok then
+        give_back(job, facts, gap)
+    end
+    return gap
+end
+
+--- Code and events, as the backup has them.
+function backup.settle(job)
+    local objects = job.manifest.own.objects
+    schema.apply_objects(control(job), job.name, objects)
+    if job.plain then
+        client.load_events(job, job.server, job.name, job.plain)
+    end
+end
+
+-- ---- the other modes ----
+
+local function without_events(objects)
+    local some = {}
+    for _, found in ipairs(objects) do
+        if found.kind ~= "EVENT" then
+            some[#some + 1] = found
+        end
+    end
+    return some
+end
+
+--- A loaded copy gets its final name; may be called again.
+function backup.rename(job, from, to)
+    local connection = control(job)
+    local objects = job.manifest.own.objects
+    if not schema.defaults(connection, to) then
+        schema.create(connection, to, schema.defaults(connection, from))
+    end
+    local _, names = schema.tables(connection, from)
+    if #names > 0 then
+        local moves = {}
+        add_moves(moves, from, to, names)
+        schema.drop_objects(connection, from, schema.only(objects, "TRIGGER"))
+        schema.run(connection, "SET SESSION foreign_key_checks = 0")
+        schema.run(connection, "%s", "RENAME TABLE " .. table.concat(moves, ", "))
+    end
+    schema.apply_objects(connection, to, without_events(objects))
+    backup.drop(job, from)
+end
+
+function backup.in_place(job)
+    local connection = control(job)
+    local tables, names = schema.tables(connection, job.name)
+    schema.run(connection, "SET SESSION foreign_key_checks = 0")
+    schema.drop_objects(connection, job.name, schema.only(schema.objects(connection, job.name), "VIEW"))
+    for _, tab in ipairs(names) do
+        schema.run(connection, "DROP %s %s.%s", tables[tab].kind == "SEQUENCE" and "SEQUENCE" or "TABLE", quote(job.name),
+            quote(tab))
+    end
+    backup.load(job, job.file, job.name)
+    schema.apply_objects(connection, job.name, job.manifest.own.objects)
+end
+
+return backup
