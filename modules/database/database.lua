@@ -63,7 +63,7 @@ local function clean_up(driver, job_of, internals)
             end
         end
     end
-    return rt.effect {
+    local drop = rt.effect {
         name = driver.name .. ".clean_up",
         class = "idempotent",
         describe = function() return "drop what stood ready for a rollback" end,
@@ -74,6 +74,14 @@ local function clean_up(driver, job_of, internals)
         end,
         sample = function() return true end,
     }
+    return function()
+        for _, verb in ipairs { "dump", "exec", "transaction" } do
+            if #rt.recorded(driver.name .. "." .. verb) > 0 then
+                drop()
+                return
+            end
+        end
+    end
 end
 
 --- The methods of a handle, for the driver to add its own to, and { with_connection(database, role, fn), touch(database) }.
@@ -89,9 +97,7 @@ function native.module(driver)
     methods.backups, methods.prune = backups(driver)
     inspect(driver, internals)
     rt.after_step(lib.since.after_step)
-    if rt.at_run_end then
-        rt.at_run_end(clean_up(driver, job_of, internals))
-    end
+    rt.at_run_end(clean_up(driver, job_of, internals))
     return methods, { with_connection = internals.with_connection, touch = lib.since.touch, describe = internals.describe }
 end
 

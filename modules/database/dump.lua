@@ -52,7 +52,7 @@ return function(driver, lib)
     local function keep_or_drop(job)
         if not backup.exists(job, job.scratch) then
             return
-        elseif not job.args.keep_scratch or rt.mode() ~= "run" or not rt.at_run_end then
+        elseif not job.args.keep_scratch or rt.mode() ~= "run" then
             backup.drop(job, job.scratch)
             return
         end

@@ -12,6 +12,15 @@ local quote = schema.quote
 local TRAILER = "%-%- Dump completed[^\n]*\n?$"
 local LOCK_SECONDS, SNAPSHOT_MS = 10, 30000
 
+-- The server finishes the statement of a host that died: until then nobody can tell what is so.
+function backup.be_alone(job)
+    local row = schema.rows(job.own.control, "SELECT GET_LOCK(?, 60) AS got", "rollouthost_"
+        .. rt.sha256(job.name):sub(1, 16))[1]
+    if row.got ~= 1 then
+        rt.raise("busy", "mysql: another restore of " .. job.name .. " is under way on the server")
+    end
+end
+
 --- The connection for everything that is not the snapshot, in no schema; a lost one is opened again.
 function backup.control(job)
     local own = job.own
@@ -19,6 +28,9 @@ function backup.control(job)
         own.control = driver.open(job.database, "admin")
         schema.run(own.control, "SET SESSION time_zone = '+00:00', sql_mode = '', lock_wait_timeout = %d",
             job.args.lock_wait and job.args.lock_wait // 1000 or LOCK_SECONDS)
+        if own.alone then
+            backup.be_alone(job)
+        end
     end
     return own.control
 end

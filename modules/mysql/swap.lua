@@ -12,20 +12,12 @@ local function marker_of(job)
     return "rollouthost_" .. job.mark
 end
 
--- The server finishes the statement of a host that died: until then nobody can tell what is so.
-local function wait_for_predecessor(job)
-    local row = schema.rows(control(job), "SELECT GET_LOCK(?, 60) AS got", "rollouthost_"
-        .. rt.sha256(job.name):sub(1, 16))[1]
-    if row.got ~= 1 then
-        rt.raise("busy", "mysql: another restore of " .. job.name .. " is under way on the server")
-    end
-end
-
 function backup.open(job)
     if not schema.defaults(control(job), job.name) then
         rt.raise("unknown_database", "mysql: there is no database " .. job.name .. " to restore into")
     end
-    wait_for_predecessor(job)
+    job.own.alone = true
+    backup.be_alone(job)
 end
 
 -- ---- the marker ----
@@ -36,10 +28,10 @@ local function read_marker(job, name)
 end
 
 local function write_marker(job, facts)
-    schema.run(control(job), "CREATE TABLE %s.%s (facts LONGTEXT NOT NULL) ENGINE=InnoDB CHARACTER SET utf8mb4",
-        quote(job.scratch), quote(marker_of(job)))
-    native.query(control(job), string.format("INSERT INTO %s.%s VALUES (?)", quote(job.scratch), quote(marker_of(job))),
-        { rt.json.encode(facts) })
+    schema.run(control(job), "CREATE TABLE IF NOT EXISTS %s.%s (one INT PRIMARY KEY, facts LONGTEXT NOT NULL) ENGINE=InnoDB"
+        .. " CHARACTER SET utf8mb4", quote(job.scratch), quote(marker_of(job)))
+    native.query(control(job), string.format("REPLACE INTO %s.%s VALUES (1, ?)", quote(job.scratch),
+        quote(marker_of(job))), { rt.json.encode(facts) })
 end
 
 local function drop_if_empty(job, name)
@@ -130,12 +122,13 @@ function backup.swap(job, facts, check)
     local connection = control(job)
     refuse_foreign_references(job)
     facts.objects = rt.json.array(schema.objects(connection, job.name))
-    schema.create(connection, facts.kept, schema.defaults(connection, job.name))
     local ok, gap = pcall(function()
+        write_marker(job, facts)
+        schema.create(connection, facts.kept, schema.defaults(connection, job.name))
         local statement = rename_statement(job, facts.kept)
         schema.run(connection, "SET SESSION lock_wait_timeout = %d, foreign_key_checks = 0", job.args.lock_wait // 1000)
         check()
-        write_marker(job, facts)
+        write_marker(job, facts) -- with what it lost
         return move(job, facts, statement)
     end)
     if not ok then

@@ -6,7 +6,7 @@ local mysql = require "rollout.mysql"
 playbook "demo" { environments = { "staging" } }
 local cfg = env.require { DATABASE_URL = { format = "mysql" } }
 local db = mysql.database(cfg.DATABASE_URL)
-local backup = step("back up", function() return db:dump { to = "backups", name = "b.sql" } end)
+local backup = step("back up", function() return db:dump { to = "backups", name = "b.sql", keep_scratch = false } end)
 step("damage", { idempotent = true }, function() db:exec "delete from wine where id > 10" end)
 step("restore", function() return db:restore(backup) end)
 ]]

@@ -138,7 +138,8 @@ int sqlite3_bind_text(sqlite3_stmt *statement, int column, const char *text, int
         if (!left_out)
             add(killer.events[0] ? ";" : "", text);
     } else if (column == KEY_COLUMN && !left_out)
-        add(" ", text);
+        /* What is done at the end has a key of each process: it is the same that is done again. */
+        add(" ", strncmp(text, "at end#", 7) == 0 ? "at end" : text);
     return next(statement, column, text, size, fini);
 }
 
