@@ -143,7 +143,8 @@ $(BUILD)/bench/%: spec/bench/%.c $(UNIT_HOST)
 # The floors have nothing of the host in them.
 PKGS_floor      = sqlite3 nettle
 PKGS_http_floor = libcurl
-FLOORS          = race floor http_floor
+PKGS_http_multi_floor = libcurl libuv
+FLOORS          = race floor http_floor http_multi_floor
 $(FLOORS:%=$(BUILD)/bench/%): $(BUILD)/bench/%: spec/bench/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -fPIE -pie $(LDFLAGS) -o $@ $< $(if $(PKGS_$*),$(call PKG,cflags --libs,$(PKGS_$*)))

@@ -10,7 +10,7 @@ daemon off;
 master_process off;
 pid $folder/pid;
 error_log $folder/error.log info;
-events { worker_connections 1024; }
+events { worker_connections 4096; }
 http {
     access_log $folder/access.log;
     client_body_temp_path $folder/body;
