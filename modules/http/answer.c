@@ -228,6 +228,10 @@ void rh_http_fill_result(rh_http_transfer *t)
         request->sent = rh_http_file_bytes(t->source);
         rh_http_file_digest(t->source, request->sent_sha256);
     }
+    if (t->tells_certificate && t->certificate->seen) {
+        t->certificate->owners++;
+        request->certificate = t->certificate;
+    }
     if (redirect) {
         request->redirect = rh_strdup(redirect);
         request->redirect_to = compare_origins(url, redirect);

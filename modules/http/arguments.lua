@@ -31,7 +31,9 @@ local WRITE = with(READ, {
 local DOWNLOAD = with(OPTIONS, { expect = "any", to = "string", mode = "string", sha256 = "string", stall = "duration" })
 local DIGEST = with(OPTIONS, { expect = "any", stall = "duration" })
 local CHECK = with(OPTIONS, {
-    method = "string", status = "any", json = "table", body = "string", max_ms = "duration",
+    method = "string", status = "any", json = "table", body = "string", body_not = "string", max_ms = "duration",
+    min_bytes = "size", max_bytes = "size", expect_headers = "table", security = "table|boolean", cors = "string|boolean",
+    certificate = "table|boolean", to_https = "boolean",
 })
 
 local SAMPLE = with(OPTIONS, {
@@ -253,6 +255,7 @@ end
 M.options = { read = READ, write = WRITE, check = CHECK, download = DOWNLOAD, digest = DIGEST,
     sample = SAMPLE }
 M.classes = CLASSES
+M.put_header = put_header
 M.with, M.fail, M.statuses, M.arguments, M.describe, M.digest = with, fail, statuses, arguments, describe, digest
 
 return M

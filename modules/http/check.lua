@@ -1,31 +1,7 @@
 -- http.check: an expectation about what a URL answers.
-local rt, asked, client = ...
+local rt, asked, client, conditions = ...
 
-local describe, one_of, at_path, excerpt = asked.describe, client.one_of, client.at_path, client.excerpt
-
--- Each condition gets the answer and what was asked for, and returns whether it holds, what was measured,
--- the limit, and the unit.
-local CONDITIONS = {
-    { "status", function(result, wanted)
-        return one_of(wanted, result.status), result.status, table.concat(wanted, " or ")
-    end },
-    { "json", function(result, wanted)
-        if result.json == nil then
-            return false, result.json_error or "no JSON", "JSON"
-        end
-        local value = at_path(result.json, wanted.path)
-        if wanted.equals == nil then
-            return value ~= nil and value ~= rt.json.null, value, wanted.path .. " present"
-        end
-        return value == wanted.equals, value, wanted.equals
-    end },
-    { "body", function(result, wanted)
-        return result.body:find(wanted) ~= nil, excerpt(result.body), "matching " .. wanted
-    end },
-    { "max_ms", function(result, wanted)
-        return result.ms <= wanted, result.ms, wanted, "ms"
-    end },
-}
+local describe, excerpt = asked.describe, client.excerpt
 
 -- This machine's own trouble, which says nothing about the service.
 local NO_DATA = { dns = true, network = true }
@@ -45,20 +21,25 @@ local function no_answer(args, err)
     }
 end
 
-local function shown(value)
-    return type(value) == "table" and rt.json.encode(value) or tostring(value)
+local function detail_of(response, misses)
+    if response.redirect then
+        return ("it redirects to %s; redirects = 1 follows"):format(response.redirect)
+    end
+    return misses[1].condition == "status" and excerpt(response.body) or nil
 end
 
-local function missed(args, response, condition, measured, limit, unit)
-    local what = condition == "status" and "answered" or condition == "max_ms" and "took"
-        or condition == "json" and (args.wanted.json.path .. " is") or "its body is"
-    local suffix = unit and " " .. unit or ""
-    local detail = response.redirect and ("it redirects to %s; redirects = 1 follows"):format(response.redirect)
+-- The first one missed is what was measured; the text tells all of them.
+local function missed(args, response, misses)
+    local texts = {}
+    for i, miss in ipairs(misses) do
+        texts[i] = miss.text
+    end
+    local first, detail = misses[1], detail_of(response, misses)
     return {
-        name = describe(args), verdict = "fail", measured = measured, limit = limit, unit = unit,
-        text = ("%s: %s %s%s, expected %s%s%s"):format(describe(args), what, shown(measured), suffix,
-            shown(limit), suffix, detail and " (" .. detail .. ")" or ""),
-        detail = detail or condition == "status" and excerpt(response.body) or nil,
+        name = describe(args), verdict = "fail", measured = first.measured, limit = first.limit, unit = first.unit,
+        text = ("%s: %s%s"):format(describe(args), table.concat(texts, "; "),
+            response.redirect and " (" .. detail .. ")" or ""),
+        detail = detail,
     }
 end
 
@@ -67,20 +48,15 @@ local function measure(args)
     if not ok then
         return no_answer(args, response)
     end
-    local result = client.shape(args, response)
-    for _, condition in ipairs(CONDITIONS) do
-        local name, holds = condition[1], condition[2]
-        if args.wanted[name] ~= nil then
-            local good, measured, limit, unit = holds(result, args.wanted[name])
-            if not good then
-                return missed(args, response, name, measured, limit, unit)
-            end
-        end
+    local misses = conditions.missed(client.shape(args, response), response, args.wanted)
+    if #misses > 0 then
+        return missed(args, response, misses)
     end
     return {
-        name = describe(args), verdict = "pass", measured = result.status,
+        name = describe(args), verdict = "pass", measured = response.status,
         limit = table.concat(args.wanted.status, " or "),
-        text = ("%s: answered %d in %d ms"):format(describe(args), result.status, result.ms),
+        text = ("%s: answered %d in %d ms%s"):format(describe(args), response.status, response.ms,
+            conditions.noted(response, args.wanted)),
     }
 end
 
@@ -89,16 +65,15 @@ local function check_arguments(url, opts)
     local given = rt.options(opts or {}, asked.options.check, where)
     local method = (given.method or "GET"):upper()
     if asked.classes[method] ~= "read" then
-        asked.fail(where, "a check changes nothing: GET or HEAD, not %s", method)
+        asked.fail(where, "a check changes nothing: GET, HEAD or OPTIONS, not %s", method)
     end
-    if given.json then
-        given.json = rt.options(given.json, { path = { "string", required = true }, equals = "any" }, where .. ": json")
-    end
+    local wanted = conditions.wanted(url, given, where)
     local args = asked.arguments(method, url, opts, asked.options.check, where)
-    args.wanted = {
-        status = asked.statuses(given.status, where, "status") or { 200 },
-        json = given.json, body = given.body, max_ms = given.max_ms,
-    }
+    if wanted.cors then
+        asked.put_header(args.headers, "Origin", wanted.cors)
+    end
+    args.certificate = wanted.certificate and true or nil
+    args.wanted = wanted
     return args
 end
 

@@ -97,6 +97,7 @@ void rh_http_fini(rh_op *op)
     rh_buffer_free(&request->headers);
     rh_buffer_free(&request->body);
     free(request->redirect);
+    rh_http_certificate_release(request->certificate);
 }
 
 /* ---- how it begins ---- */
@@ -137,7 +138,10 @@ static void set_options(transfer *t, const rh_http_spec *spec)
         curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)((spec->stall_ms + 999) / 1000));
     }
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, spec->once ? 1L : 0L);
+    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, spec->once || spec->certificate ? 1L : 0L);
+    /* a resumed session is not verified again, and shows no certificate */
+    curl_easy_setopt(easy, CURLOPT_SSL_SESSIONID_CACHE, spec->certificate ? 0L : 1L);
+    t->tells_certificate = spec->certificate;
     if (spec->ca) {
         curl_easy_setopt(easy, CURLOPT_CAINFO, spec->ca);
         curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);

@@ -55,6 +55,7 @@ typedef struct rh_http_spec {
     int64_t connect_timeout_ms; /* <= 0: 10 s */
     int64_t stall_ms;           /* not one byte for so long ends it with "timeout"; <= 0: it may */
     size_t max_body;            /* bytes, after decompression; 0: RH_HTTP_MAX_BODY */
+    bool certificate;           /* tell of the server's certificate: takes a new connection */
     bool once; /* must not be sent twice: takes a new connection, since libcurl repeats a request by
                   itself when a kept connection turns out to be dead */
 } rh_http_spec;
@@ -74,7 +75,9 @@ typedef struct rh_http_request {
     int64_t sent, received;           /* bytes of `file`, of what went to `to` or was hashed */
     char sent_sha256[65], sha256[65]; /* their SHA-256 in hex */
     int64_t ms;                       /* from sending to the end of the body */
-    bool reused;                      /* went over a kept connection */
+    struct rh_http_certificate
+        *certificate; /* tls.h; NULL: none was asked for, or there was no TLS */
+    bool reused;      /* went over a kept connection */
     struct rh_http_transfer *transfer;
 } rh_http_request;
 

@@ -298,8 +298,7 @@ http.sha256 = rt.effect {
 
 http.sample = part("sample", rt, asked, native)
 
-http.check = part("check", rt, asked, {
-    exchange = exchange, shape = shape, at_path = at_path, excerpt = excerpt, one_of = one_of,
-})
+local client = { exchange = exchange, shape = shape, at_path = at_path, excerpt = excerpt, one_of = one_of }
+http.check = part("check", rt, asked, client, part("conditions", rt, asked, client))
 
 return http

@@ -2,9 +2,10 @@
  *
  *   native.request{ … } ⏳ → { status, headers, body, ms, retry_after, redirect, redirect_to }
  *       where they apply: sent, sent_sha256 (of `file`), received, sha256 (of what went to `to`, or was hashed)
+ *       certificate (where it was asked for): see push_certificate
  *   native.sample{ …, count, duration (ms), concurrency, rate, expect } ⏳ → see sample_lua.c
  *   native.secret(name, text) → secret
- *   native.parts → { arguments, check, sample }: sources of the sugar's parts
+ *   native.parts → { arguments, check, conditions, sample }: sources of the sugar's parts
  *
  * Fields of a request: method, url (text), query and form (arrays of { name, value }), json (any value),
  * body (text), file, file_offset, file_size, to, to_mode, digest, sha256, stall (ms), aws { access_key,
@@ -12,6 +13,7 @@
  * unix_socket, delay, timeout, connect_timeout (ms), max_body (bytes), once. A text is a string or a
  * secret; secrets are opened here, also inside `json`. */
 #include "binding.h"
+#include "tls.h"
 
 #include "core/luaerror.h"
 #include "core/module.h"
@@ -46,6 +48,37 @@ static void push_file(lua_State *L, const char *digest, int64_t bytes, const cha
     lua_setfield(L, -2, digest_name);
 }
 
+static void push_link(lua_State *L, const char **text)
+{
+    static const char *const names[] = {"subject", "issuer"};
+    lua_createtable(L, 0, 3);
+    for (size_t i = 0; i < 2; i++) {
+        lua_pushstring(L, *text);
+        lua_setfield(L, -2, names[i]);
+        *text += strlen(*text) + 1;
+    }
+    lua_pushinteger(L, atoll(*text));
+    lua_setfield(L, -2, "not_after");
+    *text += strlen(*text) + 1;
+}
+
+/* { names, not_before, chain = { { subject, issuer, not_after }, … } }: times in seconds since 1970 */
+static void push_certificate(lua_State *L, const rh_http_certificate *certificate)
+{
+    lua_createtable(L, 0, 3);
+    lua_pushstring(L, certificate->names ? certificate->names : "");
+    lua_setfield(L, -2, "names");
+    lua_pushinteger(L, certificate->not_before);
+    lua_setfield(L, -2, "not_before");
+    lua_newtable(L);
+    const char *text = certificate->chain.data, *end = text + certificate->chain.size;
+    for (lua_Integer n = 1; text < end; n++) {
+        push_link(L, &text);
+        lua_seti(L, -2, n);
+    }
+    lua_setfield(L, -2, "chain");
+}
+
 static int push_response(rh_op *op, lua_State *L)
 {
     const rh_http_request *request = (const rh_http_request *)op;
@@ -63,6 +96,10 @@ static int push_response(rh_op *op, lua_State *L)
         lua_setfield(L, -2, "redirect");
         lua_pushstring(L, kinds[request->redirect_to]);
         lua_setfield(L, -2, "redirect_to");
+    }
+    if (request->certificate) {
+        push_certificate(L, request->certificate);
+        lua_setfield(L, -2, "certificate");
     }
     push_file(L, request->sent_sha256, request->sent, "sent", "sent_sha256");
     push_file(L, request->sha256, request->received, "received", "sha256");
@@ -116,6 +153,7 @@ static int close_engine(lua_State *L)
 
 RH_EMBED(rh_http_arguments, RH_LUA_DIR "/modules/http/arguments.luac")
 RH_EMBED(rh_http_sample_part, RH_LUA_DIR "/modules/http/sample.luac")
+RH_EMBED(rh_http_conditions, RH_LUA_DIR "/modules/http/conditions.luac")
 RH_EMBED(rh_http_check, RH_LUA_DIR "/modules/http/check.luac")
 
 static void set_part(lua_State *L, const char *name, const char *text, const char *end)
@@ -129,9 +167,10 @@ static int open_http(lua_State *L)
     static const luaL_Reg functions[] = {
         {"request", request}, {"sample", rh_http_sample_lua}, {"secret", secret}, {NULL, NULL}};
     luaL_newlib(L, functions);
-    lua_createtable(L, 0, 3);
+    lua_createtable(L, 0, 4);
     set_part(L, "arguments", rh_http_arguments, rh_http_arguments_end);
     set_part(L, "sample", rh_http_sample_part, rh_http_sample_part_end);
+    set_part(L, "conditions", rh_http_conditions, rh_http_conditions_end);
     set_part(L, "check", rh_http_check, rh_http_check_end);
     lua_setfield(L, -2, "parts");
     lua_createtable(L, 0, 1);

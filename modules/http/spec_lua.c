@@ -214,6 +214,7 @@ rh_http_parts *rh_http_read_spec(lua_State *L, rh_http_spec *spec)
         .to_mode = (int)rh_http_integer(L, "to_mode", -1),
         .once = flag_field(L, "once"),
         .digest = flag_field(L, "digest"),
+        .certificate = flag_field(L, "certificate"),
         .method = text_field(L, "method"),
         .file = text_field(L, "file"),
         .to = text_field(L, "to"),

@@ -23,6 +23,7 @@ static void forget(rh_http_certificate *certificate)
     free(certificate->issuer);
     free(certificate->names);
     certificate->subject = certificate->issuer = certificate->names = NULL;
+    rh_buffer_free(&certificate->chain);
 }
 
 void rh_http_certificate_release(rh_http_certificate *certificate)
@@ -93,6 +94,16 @@ static int64_t seconds(const ASN1_TIME *when)
     return ASN1_TIME_to_tm(when, &tm) ? (int64_t)timegm(&tm) : 0;
 }
 
+static void add_link(rh_buffer *chain, const X509 *link)
+{
+    char *subject = name_text(X509_get_subject_name(link)),
+         *issuer = name_text(X509_get_issuer_name(link));
+    rh_buffer_addf(chain, "%s%c%s%c%lld%c", subject ? subject : "", 0, issuer ? issuer : "", 0,
+                   (long long)seconds(X509_get0_notAfter(link)), 0);
+    free(subject);
+    free(issuer);
+}
+
 static int verify(X509_STORE_CTX *store, void *data)
 {
     rh_http_certificate *certificate = data;
@@ -111,6 +122,9 @@ static int verify(X509_STORE_CTX *store, void *data)
     certificate->names = host_names(leaf);
     certificate->not_before = seconds(X509_get0_notBefore(blamed));
     certificate->not_after = seconds(X509_get0_notAfter(blamed));
+    STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(store);
+    for (int i = 0; i < sk_X509_num(chain); i++)
+        add_link(&certificate->chain, sk_X509_value(chain, i));
     return ok;
 }
 

@@ -18,6 +18,8 @@ typedef struct rh_http_certificate {
     char *names;        /* host names the server's certificate is for: "a, b" */
     int64_t not_before; /* seconds since 1970, of the one that failed, else of the server's */
     int64_t not_after;
+    rh_buffer
+        chain; /* of the verified chain, the server's first: subject NUL issuer NUL not_after NUL … */
 } rh_http_certificate;
 
 rh_http_certificate *rh_http_certificate_new(void);

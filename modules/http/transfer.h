@@ -24,6 +24,7 @@ typedef struct rh_http_transfer {
     char *label; /* "GET https://…", masked, for messages */
     size_t max_body;
     bool too_large;
+    bool tells_certificate;
     bool signs; /* AWS SigV4 */
     bool added; /* to the multi handle */
     char curl_said[CURL_ERROR_SIZE];

@@ -159,7 +159,7 @@ describe("rollout.http", function()
             ['http.get(U, { headers = { ["X-A"] = "1\\r\\nX-B: 2" } })'] = "cannot be sent",
             ['http.get(U, { headers = { ["X A"] = "1" } })'] = "cannot be sent",
             ['http.get(U, { headers = { X = "a\\0b" } })'] = "NUL",
-            ['http.check(U, { method = "POST" })'] = "GET or HEAD",
+            ['http.check(U, { method = "POST" })'] = "GET, HEAD or OPTIONS",
             ['http.check(U, { json = { pth = "a" } })'] = "path",
         } do
             local message = problem(body).message
