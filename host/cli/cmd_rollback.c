@@ -1,4 +1,3 @@
-#include "cli/execute.h"
 #include "cli/message.h"
 
 static int run(const rh_args *args) { return rh_cli_intent(args, "rollback"); }
@@ -10,15 +9,7 @@ const rh_command_def rh_command_rollback = {
     .about =
         "A run that a process works on is told to; another one is unwound here. A run that succeeded can be rolled\n"
         "back too, until its commit or the next run of its environment.",
-    .options =
-        (const rh_option[]){
-            {.name = "reason", .value = "WHY", .help = "kept in the journal"},
-            RH_OPTION_ENV_FILE,
-            RH_OPTION_ROLES,
-            RH_OPTION_YES,
-            RH_OPTION_OUTPUT,
-            {0},
-        },
+    .options = rh_intent_options,
     .most = 1,
     .run = run,
 };

@@ -39,6 +39,15 @@ static json_t *reason_of(const rh_args *args)
     return data;
 }
 
+const rh_option rh_intent_options[] = {
+    {.name = "reason", .value = "WHY", .help = "kept in the journal"},
+    RH_OPTION_ENV_FILE,
+    RH_OPTION_ROLES,
+    RH_OPTION_YES,
+    RH_OPTION_OUTPUT,
+    {0},
+};
+
 int rh_cli_intent(const rh_args *args, const char *intent)
 {
     rh_run_ref ref;

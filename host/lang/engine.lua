@@ -345,14 +345,25 @@ local function common_options(spec)
     end
 end
 
+--- Where the decision is that a unit is done or left out, records that as its end. scope = { key, name }. Returns true and
+--- its result, or false: the decision is another one.
+function engine.end_as_decided(kind, scope, decision)
+    if decision.choice ~= "done" and decision.choice ~= "skip" then
+        return false
+    end
+    engine.record(kind .. ".end", scope.key, { status = decision.choice == "done" and "ok" or "skipped", name = scope.name,
+        value = decision.result, reason = decision.reason, by = decision.by })
+    return true, decision.result
+end
+
 local function ask(scope, spec, err)
     local choice = engine.ask(scope, err, spec.opts)
     if choice.choice == "retry" then
         return false
-    elseif choice.choice == "done" or choice.choice == "skip" then
-        engine.record(spec.kind .. ".end", scope.key, { status = choice.choice == "done" and "ok" or "skipped",
-            name = scope.name, value = choice.result, reason = choice.reason, by = choice.by })
-        return true, choice.result
+    end
+    local over, result = engine.end_as_decided(spec.kind, scope, choice)
+    if over then
+        return true, result
     end
     error(failed(scope, err, choice.choice), 0)
 end
@@ -435,10 +446,11 @@ function engine.unit(spec)
         error(engine.frozen, 0)
     end
     local decision = decided(scope, spec)
-    if decision and (decision.choice == "done" or decision.choice == "skip") then
-        engine.record(spec.kind .. ".end", key, { status = decision.choice == "done" and "ok" or "skipped", name = spec.name,
-            value = decision.result, reason = decision.reason, by = decision.by })
-        return decision.result
+    if decision then
+        local over, result = engine.end_as_decided(spec.kind, scope, decision)
+        if over then
+            return result
+        end
     end
     if ended and ended.status == "failed" then
         scope.retried = true

@@ -143,9 +143,7 @@ local function one(compensation)
     end
     local decision, decided_seq = host.recall("decision", compensation.key)
     local _, ended_seq = host.recall("compensation.end", compensation.key)
-    if decision and decided_seq > (ended_seq or 0) and (decision.choice == "done" or decision.choice == "skip") then
-        engine.record("compensation.end", compensation.key, { status = decision.choice == "done" and "ok" or "skipped",
-            name = compensation.name, reason = decision.reason, by = decision.by })
+    if decision and decided_seq > (ended_seq or 0) and engine.end_as_decided("compensation", compensation, decision) then
         compensation.finished = true
         return
     end

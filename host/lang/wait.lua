@@ -8,7 +8,7 @@ engine.verb("wait", function(duration, opts)
     local ms, why = units.duration(duration)
     if not ms then options.refuse("wait", why) end
     local name = type(opts) == "table" and opts.name or duration
-    opts = options.check(opts, { name = "string", when = "any", only = "string|table", key = "string|integer" }, "wait")
+    opts = options.check(opts, { name = "string" }, "wait", options.common)
     engine.unit {
         kind = "wait", name = name, opts = opts,
         facts = { duration = ms },

@@ -288,6 +288,27 @@ describe("an interrupt", function()
         assert.equal(5, run.code, run.out .. run.err)
     end)
 
+    it("by a service manager, SIGTERM, cancels the effect in flight after 30 s, or at once when it comes again", function()
+        local function stopped(again)
+            local run = play.start(HEAD .. [[step("a", { idempotent = true }, function()
+                sh.run "echo begun >> ledger; trap 'echo told >> ledger; exit 1' TERM; sleep 100 & wait"
+            end)]], { output = "plain" })
+            t.eventually("its beginning", function() return ledger(run) == "begun" end)
+            local began = os.time()
+            run:kill("sigterm")
+            run:wait_for("NOTE +Pausing when the effect in flight has ended")
+            if again then run:kill("sigterm") end
+            run:wait(60)
+            assert.equal(5, run.code, run.out .. run.err)
+            assert.matches("NOTE +Cancelling the effect in flight", run.out)
+            assert.equal("begun told", (ledger(run)))
+            return os.time() - began
+        end
+        assert.truthy(stopped(true) < 15)
+        local took = stopped(false)
+        assert.truthy(took >= 29 and took < 45, took)
+    end)
+
     it("while unwinding pauses, and resume unwinds on", function()
         local run = play.start(HEAD .. [[
             rollback("last", function() step("last", function() log "last" end) end)

@@ -193,6 +193,15 @@ describe("a soak", function()
 end)
 
 describe("a wait", function()
+    it("takes the options of every verb", function()
+        local late = play.run [[wait("20s", { timeout = "100ms" }) note "never"]]
+        assert.equal(1, late.code, late.out .. late.err)
+        assert.matches('wait "20s" was not finished within 100ms', play.message(late), 1, true)
+        local alerted = play.run [[wait("20s", { name = "settle", timeout = "100ms", on_failure = "alert" }) note "went on"]]
+        assert.equal(0, alerted.code, alerted.out .. alerted.err)
+        local wrong = play.run [[wait("20s", { timout = "100ms" })]]
+        assert.matches('unknown option "timout": did you mean "timeout"', play.message(wrong), 1, true)
+    end)
     it("ends at the time that was set, whatever died meanwhile", function()
         local first = play.start [[wait "2s" note "over"]]
         play.await(first, "wait.begin")
