@@ -227,7 +227,7 @@ static void fail_tls(rh_error *error, const rh_pg_config *config, const char *wh
         error, "tls", "pg: %s: %s. %s%s%s", where, message,
         refused
             ? "TLS is demanded wherever the host is not this machine; sslmode=disable in the URL turns it off"
-            : "The certificate must be valid, bear the host's name, and be signed by an authority in ",
+            : "The certificate must not have expired, must bear the host's name, and be signed by an authority in ",
         refused ? ""
         : ca    ? ca
                 : "no file",
