@@ -172,8 +172,8 @@ return function(driver, touch)
 
     local marker = driver.marker
 
-    local function key_of(ctx)
-        return work.run_key(ctx) .. rt.sha256(ctx.key):sub(1, 48)
+    local function key_of(ctx, key, sql)
+        return work.run_key(ctx) .. rt.sha256(key .. "\0" .. (sql or "")):sub(1, 48)
     end
 
     local function kept(connection, key)
@@ -209,7 +209,7 @@ return function(driver, touch)
             if not marker.ensure(connection, args.sql) then
                 return "unknown"
             end
-            return look(connection, key_of(ctx))
+            return look(connection, key_of(ctx, ctx.key, args.sql))
         end)
     end
 
@@ -232,9 +232,40 @@ return function(driver, touch)
             and "nothing of it was committed" or "whether it was committed is not known"), err.detail)
     end
 
+    -- An attempt before this one that failed may have been heard all the same, if its COMMIT got no answer.
+    local function earlier(connection, ctx, sql)
+        local place, attempt, ordinal = ctx.key:match("^(.*)@(%d+)%.(%d+)$")
+        local ended = {}
+        for _, verb in ipairs { ".exec", ".transaction" } do
+            for _, effect in ipairs(rt.recorded(name .. verb)) do
+                ended[effect.key] = true
+            end
+        end
+        for n = (tonumber(attempt) or 0) - 1, 1, -1 do
+            local key = ("%s@%d.%s"):format(place, n, ordinal)
+            local verdict, value
+            if not ended[key] then
+                verdict, value = look(connection, key_of(ctx, key, sql))
+            end
+            if verdict == "unknown" then
+                rt.raise("done_before", name .. ": it was committed before, and what came of it is not known")
+            elseif verdict == "done" then
+                return true, value
+            end
+        end
+        return false
+    end
+
     -- One transaction: the marker (where `marked`), what fn does, COMMIT. fn returns its value.
-    local function transact(database, connection, ctx, marked, fn)
-        local key = marked and key_of(ctx)
+    local function transact(database, connection, ctx, marked, sql, fn)
+        local key = marked and key_of(ctx, ctx.key, sql)
+        local done, result = false, nil
+        if marked then
+            done, result = earlier(connection, ctx, sql)
+        end
+        if done then
+            return result
+        end
         query(connection, "START TRANSACTION", nil, { plain = true })
         local claimed = true
         local ok, value = pcall(function()
@@ -255,9 +286,9 @@ return function(driver, touch)
             if not ok then
                 error(value, 0)
             end
-            local known, result = kept(connection, key)
+            local known, before = kept(connection, key)
             if known then
-                return result
+                return before
             end
             rt.raise("done_before", name .. ": it was committed before, and what came of it is not known")
         end
@@ -304,7 +335,7 @@ return function(driver, touch)
             touch(database)
             return with_connection(database, "write", function(connection)
                 if class_of(args) == "probed" and marker.ensure(connection, args.sql) then
-                    return transact(database, connection, ctx, true, function()
+                    return transact(database, connection, ctx, true, args.sql, function()
                         local rows, info = query(connection, args.sql, args.params)
                         check_open(name .. ".exec", info, args.sql)
                         return written(rows, info)
@@ -365,7 +396,7 @@ return function(driver, touch)
             touch(database)
             return with_connection(database, "write", function(connection)
                 local tx = setmetatable({ connection = connection }, Transaction)
-                return transact(database, connection, ctx, marker and marker.ensure(connection), function()
+                return transact(database, connection, ctx, marker and marker.ensure(connection), nil, function()
                     return bodies[args](tx)
                 end)
             end)

@@ -168,6 +168,12 @@ function Server:sql(text, database)
     return (result.out:gsub("\n$", ""))
 end
 
+-- How many sessions are at a statement that is LIKE this.
+function Server:running(like)
+    return tonumber(self:sql(("SELECT count(*) FROM pg_stat_activity WHERE query LIKE %s AND state = 'active' "
+        .. "AND pid <> pg_backend_pid()"):format(quoted(like)), "postgres"))
+end
+
 local function encoded(text)
     return (text:gsub("[^%w%-._~]", function(c) return ("%%%02X"):format(c:byte()) end))
 end
