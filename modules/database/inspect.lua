@@ -98,7 +98,7 @@ local READS = {
     version = { where = { 0, 0 }, title = "server", closed = true },
     orphans = { where = { 0, 4 }, of = "foreign keys or tables; or table, column, parent, parent's column", title = "orphans",
         listed = 0, all = 0, label = function(name) return "orphans of " .. name end },
-    schema_digest = { where = { 0, 0 }, title = "schema", closed = true },
+    schema_digest = { where = { 0, 0 }, title = "schema", closed = true, listed = true },
 }
 
 -- Arguments ------------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ function whole.schema_digest(found, expected)
         want[pair[1]] = pair[2]
     end
     if type(want.digest) ~= "string" then
-        fail("schema_digest", "expected what an earlier db:schema_digest() returned")
+        fail("db:schema_digest", "expected what an earlier db:schema_digest() returned")
     end
     local changed = {}
     if want.objects then

@@ -145,7 +145,7 @@ local function names_of(map)
     return names
 end
 
-local function missing(reader, found, name)
+local function missing(found, name)
     local hint = rt.suggest(name, names_of(found))
     return item(name, "fail", ("%s is missing%s"):format(name, hint and " (" .. hint .. ")" or ""), false, true)
 end
@@ -158,7 +158,7 @@ local function judge_one(reader, found, name, want)
                 local hint = rt.suggest(name, names_of(reader.known or found))
                 rt.raise("usage", ("%s tells nothing of %q%s"):format(reader.where, name, hint and ": " .. hint or ""))
             end
-            return { missing(reader, found, name) }
+            return { missing(found, name) }
         end
         if thing == rt.json.null then
             thing = nil
@@ -168,7 +168,7 @@ local function judge_one(reader, found, name, want)
         return { item(name, thing and "fail" or "pass", name .. (thing and " is still there" or " is not there"),
             thing ~= nil, false) }
     elseif not thing then
-        return { missing(reader, found, name) }
+        return { missing(found, name) }
     end
     return judge_thing(reader, name, thing, want)
 end
@@ -231,6 +231,6 @@ function M.judge(reader, found, expected)
     return items
 end
 
-M.item, M.missing, M.names_of = item, missing, names_of
+M.item, M.names_of = item, names_of
 
 return M

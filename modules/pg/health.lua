@@ -167,7 +167,8 @@ local SUMMARY = [[
 SELECT coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS ssl,
     current_setting('wal_level') AS wal_level, current_setting('archive_mode') AS archive_mode, a.archived_count AS archived,
     a.last_archived_time::text AS last_archived, a.last_failed_time::text AS last_failed,
-    a.last_failed_time > coalesce(a.last_archived_time, '-infinity') AS failing, pg_is_in_recovery() AS standby
+    a.last_failed_time > coalesce(a.last_archived_time, '-infinity') AS failing, pg_is_in_recovery() AS standby,
+    pg_has_role('pg_read_all_settings', 'USAGE') AS sees_all
 FROM pg_stat_archiver AS a]]
 
 -- Whether the server can be brought back to any moment, as far as it tells: true, false or nil, and why.
@@ -218,8 +219,9 @@ function M.settings(query, where, expected)
             found[name] = typed(all[name])
         elseif found[name] == nil and not why[name] then
             local hint = rt.suggest(name, names)
-            rt.raise(hint and "missing" or "access_denied", ("there is no setting %s that this role may see%s"):format(name,
-                hint and ": " .. hint or "; GRANT pg_read_all_settings shows all"))
+            rt.raise(row.sees_all and "missing" or "access_denied", ("there is no setting %s%s%s"):format(name,
+                row.sees_all and "" or " that this role may see (GRANT pg_read_all_settings shows all)",
+                hint and ": " .. hint or ""))
         end
         only[name] = i <= #where or nil
     end
@@ -261,14 +263,13 @@ local function worst(rows, field)
 end
 
 function M.replication_lag(query)
-    local itself, why = query(ITSELF)[1], {}
+    local itself, why = query(ITSELF)[1]
     local found = { role = itself.standby and "standby" or "primary" }
     if itself.standby then
         found.lag_ms, found.lag_bytes = known(itself.lag_ms), known(itself.lag_bytes)
         why = because("the standby has replayed nothing yet", "lag_ms", "lag_bytes")
     else
-        local rows = query(STANDBYS)
-        local hidden = 0
+        local rows, hidden = query(STANDBYS), 0
         for _, row in ipairs(rows) do
             hidden = hidden + (row.state == null and 1 or 0)
             if row.lag_ms == null and row.lag_bytes == 0 then

@@ -137,9 +137,9 @@ function M.indexes(query, where)
         SELECT x.relname::text AS item, n.nspname::text AS schema, c.relname::text AS name, pg_table_is_visible(c.oid) AS visible,
             i.indisunique AS unique, i.indisprimary AS primary, i.indisvalid AND i.indisready AS valid, am.amname::text AS method,
             pg_get_expr(i.indpred, i.indrelid) AS predicate, pg_get_indexdef(i.indexrelid) AS definition,
-            ARRAY(SELECT coalesce(a.attname::text, pg_get_indexdef(i.indexrelid, k, true)) FROM generate_series(1, i.indnkeyatts) AS k
-                LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k - 1] AND a.attnum <> 0
-                ORDER BY k)::text[] AS columns
+            ARRAY(SELECT coalesce(a.attname::text, pg_get_indexdef(i.indexrelid, k, true))
+                FROM generate_series(1, i.indnkeyatts) AS k LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid
+                    AND a.attnum = i.indkey[k - 1] AND a.attnum <> 0 ORDER BY k)::text[] AS columns
         FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am am ON am.oid = x.relam
             JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.relkind <> 't' AND ]] .. of_tables("c.oid", ids) .. " ORDER BY 1, 2, 3"), function(row)
@@ -162,8 +162,8 @@ function M.constraints(query, where)
                 FROM unnest(k.confkey) WITH ORDINALITY AS u (num, i)
                 JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.num) || ')' AS refers
         FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE k.contype <> 't' AND NOT EXISTS (SELECT FROM pg_constraint o WHERE o.oid = k.conparentid AND o.conrelid = k.conrelid)
-            AND ]] .. of_tables("c.oid", ids) .. " ORDER BY 1, 2, 3"), function(row)
+        WHERE k.contype <> 't' AND NOT EXISTS (SELECT FROM pg_constraint o
+            WHERE o.oid = k.conparentid AND o.conrelid = k.conrelid) AND ]] .. of_tables("c.oid", ids) .. " ORDER BY 1, 2, 3"), function(row)
         return { kind = KINDS[row.kind], columns = rt.json.array(row.columns), references = value(row.refers),
             valid = row.valid, definition = row.definition, table = key(row) }
     end)
