@@ -76,7 +76,7 @@ end
 local function dump_words(job, format)
     local own = job.own
     local words = { own.programs .. "pg_dump", target(own.dumped), "--format=" .. format, "--compress=1",
-        "--file=" .. job.partial, "--lock-wait-timeout=" .. LOCK_MS, "--no-password", "--no-subscriptions",
+        "--file=" .. job.partial, "--encoding=" .. job.source.encoding, "--lock-wait-timeout=" .. LOCK_MS, "--no-password", "--no-subscriptions",
         "--exclude-schema=rollouthost" }
     if format == "directory" then
         add(words, "--jobs=" .. job.args.jobs)
@@ -158,7 +158,9 @@ end
 local function errors_in(text, program)
     local lines, ours = {}, false
     for line in text:gmatch("[^\r\n]+") do
-        local said = line:match("^" .. (program or "[%w_]+") .. ": error: (.+)") or line:match("^psql:.-: (%u+:.+)")
+        local of, kind, text = line:match("^([%w_]+): (%l+): (.+)")
+        local said = of == (program or of) and (kind == "error" and text or kind == "detail" and ours and text)
+            or not program and line:match("^psql:.-: (%u+:.+)") or nil
         ours = said ~= nil or ours and line:find("^%u[%w ]+: ") ~= nil
         if ours and not line:find("^Command was: ") and #lines < 6 then
             lines[#lines + 1] = said or line
