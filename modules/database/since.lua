@@ -108,11 +108,29 @@ return function(driver, job_of)
             job.args.since and "since" or when_text(job), where_text(tables), rows), { rows = rows, tables = tables })
     end
 
+    -- The last look is short, whatever the size: what fingerprints told before, and what the counters tell since then.
+    local function count_again(job)
+        local asked = job.asked
+        local found = asked and backup.written_since(job, job.name, asked.position)
+        if not found then
+            return since.count(job)
+        end
+        local tables = {}
+        for _, part in ipairs { asked.tables, found.tables } do
+            for name, rows in pairs(part) do
+                tables[name] = (tables[name] or 0) + rows
+            end
+        end
+        return asked.rows + found.rows, tables
+    end
+
     --- Goes on where no more was written than is allowed, or a person says so; raises otherwise. What is allowed is at
     --- job.allowed afterwards.
     function since.ask(job)
+        local position = backup.position(job, job.name)
         local rows, tables = since.count(job)
         job.lost, job.lost_rows = tables, rows
+        job.asked = { position = position, rows = rows, tables = tables }
         if rows <= job.allowed then
             return
         elseif job.args.since or rt.mode() ~= "run" then
@@ -131,7 +149,7 @@ return function(driver, job_of)
     --- The last look, when (nearly) nobody can write any more: raises "written_meanwhile" where more was written than is
     --- allowed.
     function since.check(job)
-        local rows, tables = since.count(job)
+        local rows, tables = count_again(job)
         job.lost, job.lost_rows = tables, rows
         if rows > job.allowed then
             rt.raise("written_meanwhile", string.format("%s: %d rows were written, and losing %d was allowed", driver.name,

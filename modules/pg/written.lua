@@ -1,8 +1,8 @@
 -- What was written to a database since a moment: the server counts inserts, updates and deletes of each table. A moment is
 -- plain data, taken in milliseconds whatever the size.
-local _, _, lib = ...
+local native, rt, lib = ...
 
-local databases = lib.databases
+local databases, catalog = lib.databases, native.parts.catalog(rt)
 local M = {}
 
 -- The counters start anew with a crash of the server and with pg_stat_reset(); both can be seen. A session adds what it did to
@@ -15,7 +15,7 @@ local EPOCH = [[SELECT d.oid::text AS database, COALESCE(s.stats_reset::text, ''
     FROM pg_database d JOIN pg_stat_database s ON s.datid = d.oid WHERE d.datname = current_database()]]
 
 -- relfilenode changes with TRUNCATE, which no counter tells.
-local COUNTERS = [[SELECT CASE n.nspname WHEN 'public' THEN '' ELSE n.nspname || '.' END || c.relname AS name,
+local COUNTERS = [[SELECT n.nspname::text AS schema, c.relname::text AS name,
         pg_stat_get_tuples_inserted(c.oid) AS inserted, pg_stat_get_tuples_updated(c.oid) AS updated,
         pg_stat_get_tuples_deleted(c.oid) AS deleted, pg_stat_get_live_tuples(c.oid) AS live,
         c.relfilenode::bigint AS file
@@ -28,7 +28,7 @@ function M.position(connection)
     local epoch = databases.rows(connection, EPOCH)[1]
     local tables = {}
     for _, row in ipairs(databases.rows(connection, COUNTERS)) do
-        tables[row.name] = { row.inserted, row.updated, row.deleted, row.live, row.file }
+        tables[catalog.name(row.schema, row.name)] = { row.inserted, row.updated, row.deleted, row.live, row.file }
     end
     return { epoch = table.concat({ epoch.database, epoch.reset, epoch.started, epoch.processes }, " "),
         counted = epoch.counted == "on", tables = tables }
