@@ -19,7 +19,9 @@ end
 function urls.parse(text, format)
     local scheme, rest = text:match("^(%a[%w+.-]*)://(.*)$")
     local known = false
-    for _, one in ipairs(urls.schemes[format]) do known = known or scheme == one end
+    -- SQLAlchemy names its driver, too: postgresql+psycopg2://
+    local kind = format == "postgresql" and scheme and scheme:match("^[^+]*") or scheme
+    for _, one in ipairs(urls.schemes[format]) do known = known or kind == one end
     if not known then
         return nil, ("is no URL that begins with %s://"):format(table.concat(urls.schemes[format], ":// or "))
     elseif text:find("[%s%c]") then
@@ -30,7 +32,9 @@ function urls.parse(text, format)
     local userinfo, host = authority:match("^(.*)@([^@]*)$")
     host = host or authority
     local port = host:match("%]?:([^:%]]*)$")
-    if host:gsub(":%d*$", "") == "" then
+    -- PostgreSQL's socket stands behind the question mark.
+    local elsewhere = format == "postgresql" and rest:find("[?&]host=[^&]")
+    if host:gsub(":%d*$", "") == "" and not elsewhere then
         return nil, "is a URL without a host"
     elseif port and (not port:match("^%d+$") or tonumber(port) > 65535) then
         return nil, "is a URL whose port is no number up to 65535"

@@ -22,6 +22,7 @@ static const struct {
     {"23514", "check", NULL},
     {"23P01", "exclusion", NULL},
     {"25006", "read_only", "A query only reads; use db:exec in a step for what writes."},
+    {"25P02", "aborted", "A statement of this transaction has failed, and all of it is void."},
     {"28", "access_denied", "Check user and password, and the server's pg_hba.conf."},
     {"3D000", "unknown_database", "Check the database's name."},
     {"40001", "serialization", "It was rolled back and can be tried again."},

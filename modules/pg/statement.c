@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum step { PLAIN, DIRECT, DESCRIBE, EXECUTE, TYPES };
 enum {
@@ -369,7 +370,11 @@ static bool take_result(struct progress *p, const PGresult *result)
             op->affected = strtoull(PQcmdTuples((PGresult *)result), NULL, 10);
         return take_rows(p, result);
     case PGRES_COMMAND_OK:
-        if (p->step == DESCRIBE && is_ours(p)) {
+        if (p->step == PLAIN && strcmp(PQcmdStatus((PGresult *)result), "ROLLBACK") == 0 &&
+            strncasecmp(op->sql, "COMMIT", 6) == 0) { /* the server's own word for it is no error */
+            refuse(p, "aborted",
+                   rh_strdup("nothing was committed: a statement of the transaction had failed"));
+        } else if (p->step == DESCRIBE && is_ours(p)) {
             if (check_described(p, result))
                 fill_params(p, result);
         } else if (is_ours(p)) {

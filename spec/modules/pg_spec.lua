@@ -209,6 +209,34 @@ describe("pg", function()
             assert.equal(3, value([[return db:exec "DELETE FROM people WHERE id > 600"]]).affected)
         end)
 
+        it("of a transaction are committed, or none of them", function()
+            local result = value [[
+                local function failing(tx)
+                    tx:exec "DELETE FROM orders"
+                    pcall(tx.exec, tx, "INSERT INTO people VALUES (1, 'x')")
+                end
+                return {
+                    try(db.transaction, db, failing).code,
+                    try(db.transaction, db, function(tx) tx:exec "DELETE FROM people"; error "no" end).message,
+                    try(db.transaction, db, function(tx) tx:exec "COMMIT" end).code,
+                    try(db.transaction, db, function(tx) tx:exec "VACUUM" end).detail.sqlstate,
+                    db:transaction(function(tx)
+                        tx:exec("UPDATE people SET name = $1 WHERE id = 1", "changed")
+                        local seen = tx:one "SELECT name FROM people WHERE id = 1"
+                        tx:exec "UPDATE people SET name = 'person 1' WHERE id = 1"
+                        return seen
+                    end) }]]
+            assert.same({ "aborted", "usage", "25001", { name = "changed" } }, { result[1], result[3], result[4], result[5] })
+            assert.matches("no$", result[2])
+            assert.equal("100", server:sql "SELECT count(*) FROM people")
+        end)
+
+        it("of a transaction without a marker are not said to be committed when they were not", function()
+            server:sql "REVOKE ALL ON rollouthost.effects FROM app; ALTER TABLE rollouthost.effects OWNER TO postgres"
+            t.finally(function() server:sql "ALTER TABLE rollouthost.effects OWNER TO app" end)
+            assert.equal("aborted", problem([[db:transaction(function(tx) pcall(tx.exec, tx, "SELECT 1/0") end)]]).code)
+        end)
+
         it("that no transaction can hold run alone", function()
             value [[db:exec "VACUUM people"
                 db:exec "CREATE INDEX CONCURRENTLY later ON orders (total)"; db:exec "DROP INDEX CONCURRENTLY later"
@@ -340,8 +368,40 @@ describe("pg", function()
             assert.same({ "rollouthost", "app" }, value([[
                 return { db:value "SHOW application_name", db:value "SELECT current_database()" }]], { env = {
                 PGHOST = "elsewhere.invalid", PGHOSTADDR = "127.0.0.2", PGPORT = "1", PGUSER = "nobody", PGDATABASE = "none",
-                PGPASSWORD = "wrong-one", PGSSLMODE = "verify-full", PGOPTIONS = "-cgeqo=nonsense", PGSERVICE = "nowhere", PGTZ = "Nowhere/Land",
+                PGPASSWORD = "wrong-one", PGSSLMODE = "verify-full", PGOPTIONS = "-cgeqo=nonsense", PGSERVICE = "nowhere",
+                PGTZ = "Nowhere/Land",
                 PGAPPNAME = "other", PGCLIENTENCODING = "LATIN1", PGTARGETSESSIONATTRS = "standby", PGREQUIREPEER = "x" } }))
+        end)
+
+        it("is one that may write, where the URL asks for that", function()
+            local standby = t.postgres()
+            standby:sql "ALTER DATABASE app SET default_transaction_read_only = on"
+            local url = server:url():gsub("127.0.0.1:%d+", ("127.0.0.1:%d,127.0.0.1:%d"):format(standby.port, server.port))
+            assert.equal(server.port, play.value(url .. "?target_session_attrs=read-write",
+                [[return tonumber(db:value "SHOW port")]]))
+        end)
+
+        it("comes over a socket, and by SQLAlchemy's URL", function()
+            assert.equal(1, play.value(("postgresql://app:%s@/app?host=%s&port=%d"):format(
+                server.password:gsub("&", "%%26"), server.socket, server.port), [[return db:value "SELECT 1"]]))
+            assert.equal(1, play.value(server:url():gsub("^postgresql", "postgresql+psycopg2"), [[return db:value "SELECT 1"]]))
+        end)
+
+        it("is not waited for while a name is looked up for ever", function()
+            local folder = t.temp()
+            t.write(folder .. "/slow.c", [=[
+                #include <netdb.h>
+                #include <unistd.h>
+                int getaddrinfo(const char *a, const char *b, const struct addrinfo *c, struct addrinfo **d)
+                { (void)a, (void)b, (void)c, (void)d; sleep(4); return EAI_AGAIN; }]=])
+            assert.equal(0, t.run { "cc", "-shared", "-fPIC", "-o", folder .. "/slow.so", folder .. "/slow.c" }.code)
+            local result = play.value("postgresql://app@db.example/app", [[
+                local began = time.now()
+                local err = try(db.query, db, "SELECT 1")
+                return { err.code, err.message, time.now() - began < 2000 }
+            ]], { handle = "{ connect_timeout = '300ms' }", env = { LD_PRELOAD = folder .. "/slow.so" } })
+            assert.same({ "timeout", true }, { result[1], result[3] })
+            assert.matches("db%.example was not resolved in time", result[2])
         end)
 
         it("has the schema that Prisma's URL names", function()
