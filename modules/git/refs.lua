@@ -242,8 +242,8 @@ function refs.push(repo, name, options)
     end
     local remote = word(given.remote or "origin", "git.push", "remote")
     local found = look_push { repo = base, name = name, remote = remote, as = as, force = given.force }
-    local args = { repo = base, name = tostring(name), ref = found.ref, object = found.object, before = found.before, remote = remote,
-        force = given.force, destructive = given.destructive }
+    local args = { repo = base, name = tostring(name), ref = found.ref, object = found.object, before = found.before,
+        remote = remote, force = given.force, destructive = given.destructive }
     if found.same then
         local result = pushed(args)
         result.created = false
@@ -282,8 +282,8 @@ local drop_tag = rt.effect {
         end
         local now = command.resolve(ctx, repo, args.ref, "")
         if now and now ~= args.object then
-            rt.raise("moved", ("git: %s in %s is %s now, and this run made %s: it is not deleted"):format(args.ref, repo.path,
-                short(now), short(args.object)))
+            rt.raise("moved", ("git: %s in %s is %s now, and this run made %s: it is not deleted"):format(args.ref,
+                repo.path, short(now), short(args.object)))
         elseif now then
             command.run(ctx, repo, { "update-ref", "-d", args.ref, args.object }, { main = true })
         end

@@ -1,0 +1,370 @@
+-- log: what was written to a log since a mark. A source is pure; marks are plain data, so that a resumed run counts from
+-- the same line on. A scanner (scan.c) reads on from where it was, as long as this process lives.
+local native, rt = ...
+
+local M = {}
+
+local WAIT, COMMAND_TIMEOUT, POLL, COMMAND_POLL = 60000, 30000, 500, 1000
+local SCANNERS = 64
+
+-- ---- sources ----
+
+local Source
+
+local function source(fields)
+    return setmetatable(fields, Source)
+end
+
+local function text(value, where, what)
+    if rt.is_unknown(value) then
+        return value
+    elseif rt.is_secret(value) or type(value) ~= "string" or value == "" then
+        rt.raise("usage", ("%s: %s is %s; expected a text"):format(where, what,
+            rt.is_secret(value) and "a secret" or value == nil and "missing" or value == "" and "empty" or "a " .. type(value)))
+    elseif value:find("\0", 1, true) then
+        rt.raise("usage", ("%s: %s has a NUL byte"):format(where, what))
+    end
+    return value
+end
+
+--- The log file at `path`, also when it is rotated or truncated. A relative path starts where the run started.
+function M.file(path)
+    text(path, "log.file", "the path")
+    return source { name = tostring(path), path = path, command = false, cwd = false, env = false }
+end
+
+--- What a command prints (both streams), run anew each time. In its arguments "{since}" becomes the time from which lines
+--- are wanted, as ISO 8601, and "{since_unix}" the same in seconds.
+function M.command(argv, options)
+    local given = rt.options(options or {}, { cwd = "string", env = "table", name = "string" }, "log.command")
+    if type(argv) ~= "table" or #argv == 0 then
+        rt.raise("usage", 'log.command: expected a command such as { "docker", "logs", "--since", "{since}", "app" }')
+    end
+    for i, word in ipairs(argv) do
+        text(word, "log.command", "argument " .. i)
+    end
+    return source { name = given.name or table.concat(argv, " "), path = false, command = argv, cwd = given.cwd or false,
+        env = given.env or false }
+end
+
+--- A container's log, by the docker command.
+function M.container(name)
+    text(name, "log.container", "the container's name")
+    return M.command({ "docker", "logs", "--timestamps", "--since", "{since}", name }, { name = "container " .. name })
+end
+
+--- The journal: { unit, identifier, priority }.
+function M.journal(options)
+    local given = rt.options(options or {}, { unit = "string", identifier = "string", priority = "string" }, "log.journal")
+    local argv = { "journalctl", "--quiet", "--no-pager", "--output=short-unix", "--since=@{since_unix}" }
+    local names = {}
+    for _, name in ipairs { "unit", "identifier", "priority" } do
+        if given[name] then
+            argv[#argv + 1] = "--" .. name .. "=" .. given[name]
+            names[#names + 1] = given[name]
+        end
+    end
+    return M.command(argv, { name = "journal" .. (#names > 0 and " of " .. table.concat(names, " ") or "") })
+end
+
+-- ---- arguments ----
+
+local FIND = { since = "any", except = "string", ignore_case = "boolean", per = "duration" }
+
+local function with(more)
+    local spec = {}
+    for _, part in ipairs { FIND, more } do
+        for name, kind in pairs(part) do
+            spec[name] = kind
+        end
+    end
+    return spec
+end
+
+-- A mark, a duration back from now, or a point in time (ms).
+local function check_since(from, since, where)
+    if since == nil then
+        rt.raise("usage", where .. ': since is missing: a mark (log:mark()), a duration such as "15m", or a time')
+    elseif rt.is_unknown(since) then
+        return since
+    elseif type(since) == "string" then
+        return { back = rt.duration(since) }
+    elseif math.type(since) == "integer" and since >= 0 then
+        return { from = since }
+    elseif type(since) ~= "table" or type(since.at) ~= "number" or since.log == nil then
+        rt.raise("usage", where .. ': since is a mark (log:mark()), a duration such as "15m", or a time in ms')
+    elseif since.log ~= from.name then
+        rt.raise("usage", ("%s: the mark is one of %s, and this is %s"):format(where, tostring(since.log), from.name))
+    end
+    return { mark = since }
+end
+
+local function own(from, where)
+    if type(from) ~= "table" or type(rawget(from, "name")) ~= "string" then
+        rt.raise("usage", where .. ": call it with a colon on what log.file, log.journal or log.command returned")
+    end
+    return { name = from.name, path = from.path or nil, command = from.command or nil, cwd = from.cwd or nil,
+        env = from.env or nil }
+end
+
+local function find_args(from, match, options, where, more)
+    local base = own(from, where)
+    local given = rt.options(options or {}, with(more or {}), where)
+    return { log = base, match = text(match, where, "what to look for"), except = given.except,
+        ignore_case = given.ignore_case, since = check_since(from, given.since, where), per = given.per }, given
+end
+
+-- ---- scanning ----
+
+local scanners, order = {}, {} -- by what they look for: those that read on from a mark
+
+local function new_scanner(args, path)
+    local since = args.since
+    local from = since.mark and not since.mark.print and since.mark.at or since.from
+        or since.back and rt.now() - since.back or nil
+    return native.scanner {
+        path = path, match = args.match, except = args.except, ignore_case = args.ignore_case, per = args.per,
+        place = since.mark and since.mark.print and since.mark or nil, from = from,
+    }
+end
+
+local function kept_scanner(args)
+    if not args.since.mark then
+        return new_scanner(args, args.log.path) -- its beginning moves
+    end
+    local key = rt.json.encode { args.log.path, args.match, args.except or "", args.ignore_case or false, args.per or 0,
+        args.since.mark.inode, args.since.mark.offset, args.since.mark.print }
+    local scanner = scanners[key]
+    if scanner and not native.busy(scanner) then
+        return scanner
+    elseif not scanner then
+        scanner = new_scanner(args, args.log.path)
+        scanners[key] = scanner
+        order[#order + 1] = key
+        if #order > SCANNERS then
+            scanners[table.remove(order, 1)] = nil
+        end
+        return scanner
+    end
+    return new_scanner(args, args.log.path)
+end
+
+local function iso(ms)
+    return rt.require("time").format(ms, { ms = true })
+end
+
+local function start_of(since)
+    return since.mark and since.mark.at or since.from or rt.now() - since.back
+end
+
+-- Its output becomes a file, masked by the guardian, whatever its size.
+local function run_command(args, ctx)
+    local sh, fs = rt.native("sh"), rt.native("fs")
+    local n, id = 0
+    repeat
+        n = n + 1
+        id = ctx.id .. ".log" .. n
+    until sh.state(id) == "never"
+    local from = start_of(args.since)
+    local argv = {}
+    for i, word in ipairs(args.log.command) do
+        argv[i] = word:gsub("{since_unix}", ("%d"):format(from // 1000)):gsub("{since}", iso(from))
+    end
+    local path = ctx.dir .. "/" .. id
+    fs.work { verb = "write", path = path, data = "" }
+    local ok, result = pcall(sh.run, { id = id, argv = argv, cwd = args.log.cwd, env = args.log.env, log = path,
+        timeout = COMMAND_TIMEOUT, capture = 4096 })
+    if ok and result.code == 0 and not result.timed_out then
+        return path
+    end
+    fs.work { verb = "remove", path = path }
+    if not ok then
+        error(result, 0)
+    end
+    local said = (result.err:find("%S") and result.err or result.out):gsub("%s+$", "")
+    rt.raise(result.timed_out and "timeout" or "command", ("log: `%s` %s%s"):format(table.concat(argv, " "),
+        result.timed_out and "did not end within " .. rt.show_duration(COMMAND_TIMEOUT)
+            or "failed (" .. (result.signal or "exit " .. result.code) .. ")", said ~= "" and ": " .. said or ""))
+end
+
+local function scan_command(args, ctx)
+    local path = run_command(args, ctx)
+    local since = args.since
+    local ok, found = pcall(function()
+        return native.advance(native.scanner { path = path, match = args.match, except = args.except,
+            ignore_case = args.ignore_case, per = args.per, from = start_of(since) })
+    end)
+    rt.native("fs").work { verb = "remove", path = path }
+    if not ok then
+        error(found, 0)
+    end
+    return found
+end
+
+local function scan(args, ctx)
+    if args.log.command then
+        return scan_command(args, ctx)
+    end
+    return native.advance(kept_scanner(args))
+end
+
+local function texts(lines)
+    local list = {}
+    for i, line in ipairs(lines) do
+        list[i] = rt.masked(line.text)
+    end
+    return rt.json.array(list)
+end
+
+local function need_file(args, found)
+    if found.missing then
+        rt.raise("missing", ("log: there is no %s"):format(args.log.name))
+    end
+end
+
+local find_effect = rt.effect {
+    name = "log.find",
+    class = "read",
+    args = function(args) return args end,
+    describe = function(args) return ("look for %q in %s"):format(tostring(args.match), args.log.name) end,
+    call = function(args, ctx)
+        local found = scan(args, ctx)
+        need_file(args, found)
+        if args.since.back and args.log.path and found.matches > 0 and found.stamped == 0 then
+            rt.raise("no_times", ("log: the lines of %s do not say when they were written, so \"the last %s\" cannot be told:"
+                .. " give since = a mark"):format(args.log.name, rt.show_duration(args.since.back)))
+        end
+        local elapsed = math.max(1, rt.now() - start_of(args.since))
+        return {
+            count = found.matches, lines = texts(found.samples), scanned = found.lines, bytes = found.bytes,
+            first_at = found.first_at, last_at = found.last_at, gap = found.gap, elapsed = elapsed,
+            stamped = found.stamped == found.matches,
+            peak = args.per and found.stamped == found.matches and found.peak or nil, peak_at = found.peak_at,
+        }
+    end,
+    sample = function()
+        return { count = 0, lines = rt.json.array {}, scanned = rt.unknown "lines", bytes = rt.unknown "bytes", gap = false,
+            elapsed = rt.unknown "elapsed", stamped = true, peak = 0 }
+    end,
+}
+
+-- ---- what a playbook calls ----
+
+local mark = rt.effect {
+    name = "log.mark",
+    class = "read",
+    args = function(from) return own(from, "log.mark") end,
+    describe = function(args) return "where does " .. args.name .. " end" end,
+    call = function(args)
+        local found = args.path and native.mark(args.path) or {}
+        found.log, found.at = args.name, rt.now()
+        return found
+    end,
+    sample = function(args) return { log = args.name, at = rt.now() } end,
+}
+
+local function find(from, match, options)
+    return find_effect((find_args(from, match, options, "log.find")))
+end
+
+local function quoted(match)
+    return '"' .. match .. '"'
+end
+
+local function counted(n)
+    return n == 1 and "1 line matches" or ("%.6g lines match"):format(n)
+end
+
+-- What cannot be told is no pass.
+local function judge(fields, from, found, alive)
+    if fields.verdict == "pass" and (found.gap or (alive and found.scanned == 0)) then
+        fields.verdict = "unknown"
+        fields.text = found.gap and ("%s: lines were lost, rotated or truncated away, so nobody can tell"):format(from.name)
+            or ("%s: not a line was written, so it says nothing"):format(from.name)
+    end
+    fields.detail = found.lines[1]
+    return rt.expectation(fields)
+end
+
+--- An expectation: no line matches.
+local function none(from, match, options)
+    local args, given = find_args(from, match, options, "log.none", { alive = "boolean" })
+    local found = find_effect(args)
+    return judge({
+        name = quoted(match) .. " in " .. from.name, verdict = found.count == 0 and "pass" or "fail", measured = found.count,
+        limit = 0, unit = "lines",
+        text = found.count == 0 and ("%s: none of %s lines matches %s"):format(from.name, found.scanned, quoted(match))
+            or ("%s: %s %s: %s"):format(from.name, counted(found.count), quoted(match), found.lines[1]),
+    }, from, found, given.alive)
+end
+
+-- The worst span where lines say when they were written; where they do not, the mean since the beginning.
+local function most(found, per)
+    if not per then
+        return found.count, "in all"
+    elseif found.peak then
+        return found.peak, ("within %s"):format(rt.show_duration(per))
+            .. (found.peak_at and " until " .. iso(found.peak_at) or "")
+    end
+    return found.count / math.max(1, found.elapsed / per), ("per %s on average"):format(rt.show_duration(per))
+end
+
+--- An expectation: at most so many lines match, `per` a span of time or in all.
+local function at_most(from, limit, match, options)
+    if type(limit) ~= "number" then
+        rt.raise("usage", 'log.at_most: expected a number and what to look for: log:at_most(5, "ERROR", { per = "1m", … })')
+    end
+    local args, given = find_args(from, match, options, "log.at_most", { alive = "boolean" })
+    local found = find_effect(args)
+    local measured, how = most(found, args.per)
+    return judge({
+        name = quoted(match) .. " in " .. from.name, verdict = measured <= limit and "pass" or "fail", measured = measured,
+        limit = limit, unit = args.per and "lines per " .. rt.show_duration(args.per) or "lines",
+        text = ("%s: %s %s %s (limit %.6g)%s"):format(from.name, counted(measured), quoted(match), how, limit,
+            measured > limit and found.lines[1] and ": " .. found.lines[1] or ""),
+    }, from, found, given.alive)
+end
+
+local function said_last(found)
+    local lines = texts(found.tail)
+    return #lines > 0 and "; it said last:\n  " .. table.concat(lines, "\n  ") or "; nothing was written to it"
+end
+
+local wait_for = rt.effect {
+    name = "log.wait_for",
+    class = "read",
+    args = function(from, match, options)
+        local args, given = find_args(from, match, options, "log.wait_for", { timeout = "duration", fail = "string" })
+        args.fail, args.timeout = given.fail, given.timeout or WAIT
+        return args
+    end,
+    describe = function(args)
+        return ("wait for %q in %s, %s at most"):format(tostring(args.match), args.log.name, rt.show_duration(args.timeout))
+    end,
+    call = function(args, ctx)
+        local deadline = rt.now() + args.timeout
+        local bad = args.fail and { log = args.log, match = args.fail, ignore_case = args.ignore_case, since = args.since }
+        while true do
+            local wrong = bad and scan(bad, ctx)
+            if wrong and wrong.matches > 0 then
+                rt.raise("matched", ("log: %s says what it must not: %s"):format(args.log.name, rt.masked(wrong.samples[1].text)))
+            end
+            local found = scan(args, ctx)
+            if found.matches > 0 then
+                return found.samples[1]
+            end
+            local left = deadline - rt.now()
+            if left <= 0 then
+                rt.raise("timeout", ("log: %s did not say %q within %s%s"):format(args.log.name, args.match,
+                    rt.show_duration(args.timeout), found.missing and "; there is no such file" or said_last(found)))
+            end
+            native.wait(args.log.path, math.min(left, args.log.path and POLL or COMMAND_POLL))
+        end
+    end,
+    sample = function() return { at = rt.unknown "time", text = rt.unknown "line" } end,
+}
+
+Source = rt.class("log", { mark = mark, find = find, none = none, at_most = at_most, wait_for = wait_for },
+    function(from) return "log " .. from.name end)
+
+return M

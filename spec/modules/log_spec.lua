@@ -1,0 +1,364 @@
+local t = require "spec.helper"
+
+local PLAY = [[
+local log = require "rollout.log"
+local fs, sh, time = require "rollout.fs", require "rollout.sh", require "rollout.time"
+playbook "spec" { environments = { "test" } }
+local app = log.file "app.log"
+return step("it", { timeout = "30s" }, function()
+%s
+end)
+]]
+
+local function body(text, options)
+    return t.outcome(t.play(PLAY:format(text), options))
+end
+
+local function fails(code, text, options)
+    local value, problem, result = body(text, options)
+    assert.is_nil(value)
+    assert.equal(code, problem.code, problem.message)
+    return problem, result
+end
+
+-- Appends a line with the shell, as an application does.
+local SAY = [[local function say(...) for _, line in ipairs { ... } do
+    sh.run({ "sh", "-c", 'printf "%s\n" "$1" >> app.log', "say", line }) end end
+]]
+
+local function play(text, options)
+    return body(SAY .. text, options)
+end
+
+describe("log.file", function()
+    it("counts what was written since a mark", function()
+        local value = play [[
+            say("ERROR old", "fine")
+            local mark = app:mark()
+            say("ERROR one", "fine", "error two", "ERROR known and harmless")
+            return { app:find("ERROR", { since = mark }),
+                app:find("error", { since = mark, ignore_case = true, except = "harmless" }),
+                app:find("(on|two|never)", { since = mark }).count, app:find("ERROR", { since = 0 }).count }]]
+        assert.equal(2, value[1].count)
+        assert.same({ "ERROR one", "ERROR known and harmless" }, value[1].lines)
+        assert.equal(4, value[1].scanned)
+        assert.same({ "ERROR one", "error two" }, value[2].lines)
+        assert.equal(2, value[3])
+        assert.equal(3, value[4])
+        assert.is_false(value[1].gap)
+    end)
+
+    it("reads on, and waits for the end of a line", function()
+        local value = play [[
+            local mark = app:mark()
+            say "one x"
+            local first = app:find("x", { since = mark }).count
+            sh.run "printf 'two x' >> app.log"
+            local second = app:find("x", { since = mark }).count
+            sh.run "printf ' and more\n' >> app.log"
+            return { first, second, app:find("x", { since = mark }) }]]
+        assert.equal(1, value[1])
+        assert.equal(1, value[2])
+        assert.same({ "one x", "two x and more" }, value[3].lines)
+    end)
+
+    it("follows a log that is renamed, once and again", function()
+        local value = play [[
+            say "x before"
+            local mark = app:mark()
+            say "x 1"
+            local early = app:find("x", { since = mark }).count
+            say "x 2"
+            sh.run "mv app.log app.log.1; echo 'x 3' >> app.log.1"
+            local between = app:find("x", { since = mark }).count
+            say "x 4"
+            local after = app:find("x", { since = mark }).count
+            sh.run "echo 'x late, by a writer that had not noticed' >> app.log.1"
+            say "x 5"
+            sh.run "mv app.log.1 app.log.2; mv app.log app.log.1; sleep 0.02; echo 'x 6' > app.log"
+            return { early, between, after, app:find("x", { since = mark }), app:find("x [0-9]", { since = mark }).count }]]
+        assert.same({ 1, 3, 4 }, { value[1], value[2], value[3] })
+        assert.equal(7, value[4].count)
+        assert.equal(6, value[5]) -- by a scanner that begins at the mark now
+        assert.is_false(value[4].gap)
+    end)
+
+    it("follows a log that is copied and truncated", function()
+        local value = play [[
+            say "a line that was there before the mark, and is long enough to be told from others"
+            local mark = app:mark()
+            say("x 1", "x 2")
+            local early = app:find("x", { since = mark }).count
+            say "x 3"
+            sh.run "cp app.log app.log.1; : > app.log"
+            say "x 4"
+            return { early, app:find("x", { since = mark }), app:find("x [0-9]", { since = mark }) }]]
+        assert.same({ 2, 4, 4 }, { value[1], value[2].count, value[3].count })
+        assert.is_false(value[2].gap or value[3].gap)
+    end)
+
+    it("says that lines were lost, and then nothing passes", function()
+        local text = [[
+            say "a line before the mark"
+            local mark = app:mark()
+            say "x 1"
+            app:find("x", { since = mark })
+            sh.run "%s"
+            say "fine"
+            local x = app:none("lost", { since = mark })
+            return { app:find("x", { since = mark }).gap, x.verdict, x.text }]]
+        -- Who has read it to its end has it still open: only one that begins at the mark now has lost something.
+        for loss, also_open in pairs { [": > app.log"] = true, ["rm app.log"] = false,
+            ["mv app.log app.log.1; gzip app.log.1"] = false,
+            ["echo 'something else, longer than what was there before it' > app.log"] = true } do
+            local value = play(text:format(loss))
+            assert.equal(also_open, value[1], loss)
+            assert.equal("unknown", value[2], loss)
+            assert.matches("nobody can tell", value[3], 1, true)
+        end
+    end)
+
+    it("knows one log from another by its name", function()
+        local value = play [[
+            local mark = app:mark()
+            sh.run "echo 'x' > app-error.log; echo 'x' > app.log.bak; echo x > app.logs"
+            say "x"
+            return app:find("x", { since = mark }).count]]
+        assert.equal(1, value)
+        fails("usage", [[fs.write("app.log", "x") app:find("x", { since = log.file("other.log"):mark() })]])
+    end)
+
+    it("judges: none, and at most so many within a time", function()
+        local value = play [[
+            local mark = app:mark()
+            say("2026-11-20T09:00:01Z ERROR 1", "2026-11-20T09:00:10.5Z ERROR 2", "  at stack trace, an ERROR in it",
+                "2026-11-20T09:00:59Z ERROR 3", "2026-11-20T09:01:02Z ERROR 4", "2026-11-20T09:30:00Z fine")
+            local function judged(check) return { check.verdict, check.measured, check.text } end
+            return {
+                judged(app:none("prisma|column .* does not exist", { since = mark })),
+                judged(app:none("ERROR", { since = mark })),
+                judged(app:at_most(4, "ERROR", { since = mark, per = "1m" })),
+                judged(app:at_most(3, "ERROR", { since = mark, per = "1m" })),
+                judged(app:at_most(2, "ERROR", { since = mark, per = "20s" })),
+                judged(app:at_most(5, "ERROR", { since = mark })),
+                judged(app:none("silence", { since = app:mark(), alive = true })),
+                judged(app:none("silence", { since = app:mark() })),
+            }]]
+        local found = {}
+        for i, one in ipairs(value) do
+            found[i] = { one[1], one[2] }
+        end
+        assert.same({ { "pass", 0 }, { "fail", 5 }, { "pass", 4 }, { "fail", 4 }, { "fail", 3 }, { "pass", 5 },
+            { "unknown", 0 }, { "pass", 0 } }, found)
+        assert.matches("app.log: 5 lines match \"ERROR\": 2026-11-20T09:00:01Z ERROR 1", value[2][3], 1, true)
+        assert.matches("4 lines match \"ERROR\" within 1m until 2026-11-20T09:00:59", value[4][3], 1, true)
+        assert.matches("not a line was written", value[7][3], 1, true)
+    end)
+
+    it("looks back by the times in the lines, also into what was rotated", function()
+        local value = play [[
+            local function at(seconds) return time.format(time.now() - seconds * 1000) end
+            say(at(7200) .. " ERROR old", at(1200) .. " ERROR a", at(600) .. " ERROR b", "  a trace of ERROR b")
+            sh.run "mv app.log app.log.1"
+            say(at(300) .. " ERROR c", at(200) .. " fine")
+            return { app:find("ERROR", { since = "15m" }), app:find("ERROR", { since = "1h" }).count,
+                app:find("ERROR", { since = "250s" }).count, app:find("ERROR", { since = "3h" }).count }]]
+        assert.equal(3, value[1].count)
+        assert.matches("ERROR b", value[1].lines[1], 1, true)
+        assert.same({ 4, 0, 5 }, { value[2], value[3], value[4] })
+        fails("no_times", SAY .. [[say "ERROR without a time" app:find("ERROR", { since = "15m" })]])
+    end)
+
+    it("finds the beginning of a look back in a long log", function()
+        local folder = t.temp()
+        local lines, now = {}, os.time()
+        for i = 1, 60000 do
+            lines[i] = os.date("!%Y-%m-%dT%H:%M:%SZ ", now - (60000 - i)) .. "ERROR number " .. i
+        end
+        t.write(folder .. "/app.log", table.concat(lines, "\n") .. "\n")
+        local value = body([[return app:find("ERROR", { since = "1000s" })]], { folder = folder })
+        assert.is_true(value.count >= 990 and value.count <= 1000, value.count)
+        assert.is_true(value.bytes < 400000, value.bytes)
+    end)
+
+    it("says what is wrong with what it was given", function()
+        assert.matches("grep -E", fails("pattern", [[fs.write("app.log", "") app:find("(", { since = 0 })]]).message, 1, true)
+        assert.matches("since is missing", fails("usage", [[app:find "x"]]).message, 1, true)
+        fails("usage", [[app:find("x", { since = "yesterday" })]])
+        fails("missing", [[app:find("x", { since = 0 })]])
+        fails("usage", [[app:at_most("ERROR", 5, { since = 0 })]])
+        fails("usage", [[log.command {}]])
+        fails("usage", [[app.mark()]])
+    end)
+
+    it("masks what lines hold, and cuts long ones", function()
+        local value, _, result = play([[
+            local password = secret "PASSWORD"
+            local mark = app:mark()
+            sh.run("echo \"x $PASSWORD\" >> app.log", { env = { PASSWORD = password } })
+            say("x " .. ("y"):rep(10000))
+            return { app:find("x", { since = mark }), app:wait_for("x", { since = mark }) }]],
+            { env = { PASSWORD = "hunter2-hunter2" } })
+        assert.equal(400, #value[1].lines[2])
+        assert.not_matches("hunter2", table.concat(value[1].lines), 1, true)
+        local leaks = t.run { "grep", "-rlF", "hunter2-hunter2", result.state .. "/runs" }
+        assert.equal("", leaks.out)
+    end)
+end)
+
+describe("log: waiting", function()
+    it("waits for a line, and not for one before the mark", function()
+        local folder = t.temp()
+        t.write(folder .. "/app.log", "listening\n")
+        local path = t.playbook(PLAY:format [[
+            local mark = app:mark()
+            fs.write("marked", "")
+            return app:wait_for("listening on (port )?[0-9]+", { since = mark, fail = "EADDRINUSE" }) ]], "wait", folder)
+        local host = t.start_host { path, "--output", "json", state = folder .. "/state", cwd = folder }
+        t.eventually("the mark", function() return t.exists(folder .. "/marked") end)
+        t.write(folder .. "/new", "starting\nlistening on 8080\n")
+        assert(os.rename(folder .. "/new", folder .. "/app.log"))
+        host:wait()
+        assert.equal(0, host.code, host.out .. host.err)
+        assert.matches("listening on 8080", host.out, 1, true)
+    end)
+
+    it("fails at once on what must not come, and in time on what does not", function()
+        local problem = fails("matched", SAY .. [[
+            local mark = app:mark()
+            say "Error: listen EADDRINUSE"
+            app:wait_for("listening", { since = mark, fail = "EADDRINUSE" })]])
+        assert.matches("Error: listen EADDRINUSE", problem.message, 1, true)
+        problem = fails("timeout", SAY .. [[say("a", "b") app:wait_for("listening", { since = 0, timeout = "100ms" })]])
+        assert.matches("it said last:\n  a\n  b", problem.message, 1, true)
+        problem = fails("timeout", [[app:wait_for("listening", { since = 0, timeout = "100ms" })]])
+        assert.matches("there is no such file", problem.message, 1, true)
+    end)
+
+    it("ends with its step's time", function()
+        local result = t.play [[
+            local log = require "rollout.log"
+            playbook "spec" { environments = { "test" } }
+            step("it", { timeout = "300ms" }, function() log.file("app.log"):wait_for("never", { since = 0 }) end)
+        ]]
+        assert.equal(1, result.code)
+        assert.matches("300ms", result.out, 1, true)
+    end)
+end)
+
+describe("log.command", function()
+    it("counts what a command prints since the mark, on both streams, in bounded memory", function()
+        local value = play [[
+            local said = log.command({ "sh", "-c", "echo since $0; seq 1 300000 | sed 's/$/ ERROR/'; echo ERROR >&2", "{since}" })
+            local mark = said:mark()
+            local found = said:find("ERROR", { since = mark })
+            return { found.count, said:find("^since", { since = mark }).lines[1], mark.at, fs.glob(".log*") }]]
+        assert.equal(300001, value[1])
+        assert.matches("^since %d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ$", value[2])
+        assert.same({}, value[4])
+    end)
+
+    it("takes no line twice that says that it is older", function()
+        local value = play [[
+            local all = log.command { "cat", "app.log" }
+            sh.run "touch app.log"
+            say(time.format(time.now() - 5000) .. " ERROR old")
+            local mark = all:mark()
+            say(time.format(time.now() + 5000) .. " ERROR new")
+            return all:find("ERROR", { since = mark }).count]]
+        assert.equal(1, value)
+    end)
+
+    it("fails with what the command said, and leaves nothing behind", function()
+        local problem, result = fails("command", [[
+            log.command({ "sh", "-c", "echo no such container >&2; exit 1" }):find("x", { since = 0 })]])
+        assert.matches("no such container", problem.message, 1, true)
+        for _, run in ipairs(t.list(result.state .. "/runs")) do
+            for _, name in ipairs(t.list(result.state .. "/runs/" .. run)) do
+                assert.not_matches("log%d", name)
+            end
+        end
+    end)
+
+    it("asks docker for a container's log", function()
+        local folder = t.temp()
+        t.write(folder .. "/bin/docker", "#!/bin/sh\necho \"$@\" > asked\necho 2099-01-01T00:00:00Z ERROR\n", "755")
+        local value = play([[
+            local app = log.container "web"
+            return { app:find("ERROR", { since = app:mark() }).count, fs.read "asked" }]],
+            { env = { PATH = folder .. "/bin:" .. os.getenv "PATH" } })
+        assert.equal(1, value[1])
+        assert.matches("^logs %-%-timestamps %-%-since 2%S+Z web\n$", value[2])
+    end)
+end)
+
+-- A journal file, made of { seconds ago, unit, priority, message }, behind a journalctl that reads it and no other.
+local function journal(folder, entries)
+    local text = {}
+    for i, entry in ipairs(entries) do
+        text[i] = ("__REALTIME_TIMESTAMP=%d\n__MONOTONIC_TIMESTAMP=%d\n_BOOT_ID=%s\nMESSAGE=%s\n_SYSTEMD_UNIT=%s\n"
+            .. "SYSLOG_IDENTIFIER=app\nPRIORITY=%d\n_HOSTNAME=spec\n\n"):format((os.time() - entry[1]) * 1000000, i,
+            ("0123456789abcdef"):rep(2), entry[4], entry[2], entry[3])
+    end
+    t.write(folder .. "/export", table.concat(text))
+    local made = t.run { "/lib/systemd/systemd-journal-remote", "-o", folder .. "/x.journal", folder .. "/export" }
+    assert(made.code == 0, made.err)
+    t.write(folder .. "/bin/journalctl", ("#!/bin/sh\nexec /usr/bin/env PATH=/usr/bin:/bin journalctl --file=%s/x.journal \"$@\"\n")
+        :format(folder), "755")
+    return { PATH = folder .. "/bin:" .. os.getenv "PATH" }
+end
+
+describe("log.journal", function()
+    it("counts what a unit wrote, by the journal's own times", function()
+        local env = journal(t.temp(), {
+            { 3000, "backend.service", 3, "ERROR old" }, { 100, "backend.service", 3, "ERROR one" },
+            { 90, "backend.service", 6, "fine" }, { 80, "other.service", 3, "ERROR of another" },
+            { 50, "backend.service", 3, "ERROR two" },
+        })
+        local value = body([[
+            local backend = log.journal { unit = "backend.service" }
+            return { backend:find("ERROR", { since = "10m", per = "1m" }), backend:find(".", { since = "10m" }).count,
+                log.journal({ unit = "backend.service", priority = "err" }):find(".", { since = "10m" }).count,
+                backend:find("ERROR", { since = time.now() - 60000 }).count, tostring(backend) }]], { env = env })
+        assert.equal(2, value[1].count)
+        assert.equal(2, value[1].peak)
+        assert.matches("ERROR two", value[1].lines[2], 1, true)
+        assert.same({ 3, 2, 1, "log journal of backend.service" }, { value[2], value[3], value[4], value[5] })
+    end)
+end)
+
+describe("a log in checks", function()
+    it("ends a soak, and counts from the same mark after a crash", function()
+        local folder = t.temp()
+        t.write(folder .. "/app.log", "ERROR old\n")
+        local path = t.playbook([[
+            local log = require "rollout.log"
+            playbook "soaked" { environments = { "test" } }
+            local app = log.file "app.log"
+            local mark = step("mark", function() return app:mark() end)
+            soak("errors", { duration = "30s", every = "200ms" }, function()
+                return app:at_most(2, "ERROR", { since = mark, per = "1m" })
+            end)
+        ]], "soaked", folder)
+        local state = folder .. "/state"
+        local file = assert(io.open(folder .. "/app.log", "a"))
+        local function say(what)
+            file:write(os.date("!%Y-%m-%dT%H:%M:%SZ", os.time()), " ERROR ", what, "\n")
+            file:flush()
+        end
+        local host = t.start_host { path, "--output", "json", state = state, cwd = folder }
+        host:wait_for "soak.begin"
+        say "one"
+        host:wait_for "1 line matches"
+        host:kill("sigkill")
+        host:wait()
+        say "two"
+        local again = t.start_host { "resume", "--output", "json", state = state, cwd = folder }
+        again:wait_for "2 lines match"
+        say "three"
+        file:close()
+        again:wait(20)
+        assert.equal(1, again.code, again.out .. again.err)
+        assert.matches('app.log: 3 lines match \\"ERROR\\" within 1m', again.out, 1, true)
+    end)
+end)
