@@ -2,13 +2,14 @@
 
 #include "core/buffer.h"
 #include "core/loop.h"
+#include "run/journal_chain.h"
 #include "run/journal_index.h"
 #include "run/lock.h"
 #include "store/store.h"
 
-#include <nettle/sha2.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct rh_journal {
     rh_store *store;
@@ -20,40 +21,11 @@ struct rh_journal {
     int64_t broken;             /* the first seq that does not fit the chain; 0: none */
     int64_t sending;            /* during a commit */
     uint8_t tip[RH_STORE_HASH]; /* the hash of the newest event that is on disk */
+    rh_tip kept;                /* what journal.tip said at opening */
+    int tip_fd;                 /* -1: it is not kept */
     rh_buffer scratch;          /* a long payload, read from the store */
     rh_error failure;
 };
-
-/* The chain. -------------------------------------------------------------------------------------- */
-
-static void hash_number(struct sha256_ctx *context, uint64_t number)
-{
-    uint8_t bytes[8];
-    for (int i = 0; i < 8; i++)
-        bytes[i] = (uint8_t)(number >> (56 - 8 * i));
-    sha256_update(context, sizeof bytes, bytes);
-}
-
-static void hash_text(struct sha256_ctx *context, const char *text, size_t size)
-{
-    hash_number(context, size); /* so that no two rows give the same bytes */
-    sha256_update(context, size, (const uint8_t *)text);
-}
-
-static void hash_row(const uint8_t previous[RH_STORE_HASH], const rh_store_row *row,
-                     uint8_t hash[RH_STORE_HASH])
-{
-    struct sha256_ctx context;
-    sha256_init(&context);
-    sha256_update(&context, RH_STORE_HASH, previous);
-    hash_number(&context, (uint64_t)row->seq);
-    hash_number(&context, (uint64_t)row->epoch);
-    hash_number(&context, (uint64_t)row->time_us);
-    hash_text(&context, row->type, strlen(row->type));
-    hash_text(&context, row->key, strlen(row->key));
-    hash_text(&context, row->payload, row->payload_size);
-    sha256_digest(&context, RH_STORE_HASH, hash);
-}
 
 /* Opening. ---------------------------------------------------------------------------------------- */
 
@@ -61,9 +33,11 @@ static bool load_row(void *data, const rh_store_row *row)
 {
     rh_journal *journal = data;
     uint8_t hash[RH_STORE_HASH];
-    hash_row(journal->tip, row, hash);
-    if (!journal->broken && (row->seq != (int64_t)journal->index.count + 1 ||
-                             memcmp(hash, row->hash, sizeof hash) != 0))
+    rh_chain_next(journal->tip, row, hash);
+    if (!journal->broken &&
+        (row->seq != (int64_t)journal->index.count + 1 ||
+         memcmp(hash, row->hash, sizeof hash) != 0 ||
+         (row->seq == journal->kept.seq && memcmp(hash, journal->kept.hash, sizeof hash) != 0)))
         journal->broken = row->seq;
     memcpy(journal->tip, row->hash, sizeof journal->tip);
     rh_index_add(&journal->index, row->time_us, row->type, row->key, row->payload,
@@ -78,21 +52,15 @@ static char *path_in(const char *run_dir, const char *name)
     return rh_format("%s/%s", run_dir, name);
 }
 
-/* The first link: a journal cannot be passed off as another run's. */
-static void begin_chain(rh_journal *journal)
-{
-    struct sha256_ctx context;
-    sha256_init(&context);
-    hash_text(&context, journal->store->run, strlen(journal->store->run));
-    sha256_digest(&context, RH_STORE_HASH, journal->tip);
-}
-
 static bool open_store(rh_journal *journal, const char *run_dir, const char *run,
                        rh_store_mode mode, rh_error *error)
 {
     char *path = path_in(run_dir, "journal.db");
     char *lock = path_in(run_dir, "journal.lock");
     bool ok = true;
+    if (mode !=
+        RH_STORE_CREATE) /* before the events: there may be more of them by and by, not fewer */
+        journal->kept = rh_tip_read(run_dir);
     if (mode != RH_STORE_READ) {
         const char *name = strrchr(run_dir, '/');
         char *what = rh_format("run %s", run ? run : name ? name + 1 : run_dir);
@@ -102,7 +70,7 @@ static bool open_store(rh_journal *journal, const char *run_dir, const char *run
     }
     ok = ok && (journal->store = rh_store_sqlite(path, run, mode, error));
     if (ok) {
-        begin_chain(journal);
+        rh_chain_first(journal->store->run, journal->tip);
         ok = mode == RH_STORE_CREATE ||
              journal->store->class->read(journal->store, 0, load_row, journal, error);
     }
@@ -115,13 +83,17 @@ static rh_journal *open_journal(const char *run_dir, const char *run, rh_store_m
                                 rh_error *error)
 {
     rh_journal *journal = rh_alloc(sizeof *journal);
+    journal->tip_fd = -1;
     if (!open_store(journal, run_dir, run, mode, error) ||
         (mode == RH_STORE_WRITE && !rh_journal_verify(journal, error))) {
         rh_journal_close(journal);
         return NULL;
     }
     journal->replayed = rh_journal_last(journal);
-    journal->epoch += mode != RH_STORE_READ;
+    if (mode != RH_STORE_READ) {
+        journal->epoch++;
+        journal->tip_fd = rh_tip_open(run_dir, mode == RH_STORE_CREATE);
+    }
     return journal;
 }
 
@@ -154,6 +126,8 @@ void rh_journal_close(rh_journal *journal)
         return;
     if (journal->store)
         journal->store->class->close(journal->store);
+    if (journal->tip_fd >= 0)
+        close(journal->tip_fd);
     rh_lock_release(
         journal->lock); /* after the store: whoever takes it next finds the file settled */
     rh_index_free(&journal->index);
@@ -164,6 +138,13 @@ void rh_journal_close(rh_journal *journal)
 
 bool rh_journal_verify(const rh_journal *journal, rh_error *error)
 {
+    const int64_t last = rh_journal_last(journal);
+    if (!journal->broken && last < journal->kept.seq)
+        return rh_fail(
+            error, "journal",
+            "the journal of run %s was cut: it ends with event %lld, and %lld were written. The "
+            "run cannot go on from it",
+            journal->store->run, (long long)last, (long long)journal->kept.seq);
     return !journal->broken ||
            rh_fail(
                error, "journal",
@@ -234,7 +215,7 @@ static bool next_row(void *data, rh_store_row *row)
         .payload = event->payload,
         .payload_size = event->size,
     };
-    hash_row(journal->tip, row, row->hash);
+    rh_chain_next(journal->tip, row, row->hash);
     memcpy(journal->tip, row->hash, sizeof journal->tip);
     return true;
 }
@@ -250,6 +231,11 @@ bool rh_journal_commit(rh_journal *journal, rh_error *error)
         return is_usable(journal, error);
     while (journal->durable < journal->sending)
         rh_index_settle(&journal->index.events[journal->durable++]);
+    if (journal->tip_fd >= 0) {
+        rh_tip tip = {.seq = journal->durable};
+        memcpy(tip.hash, journal->tip, sizeof tip.hash);
+        rh_tip_write(journal->tip_fd, &tip);
+    }
     return true;
 }
 

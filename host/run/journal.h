@@ -48,9 +48,23 @@ int64_t rh_journal_epoch(const rh_journal *journal);   /* which process's turn: 
 const char *rh_journal_run(const rh_journal *journal); /* the run's id */
 /* Of a journal opened with rh_journal_read(): reads what was written since. */
 bool rh_journal_refresh(rh_journal *journal, rh_error *error);
-/* False: the chain is broken, *error names the first event that does not fit. */
+/* False: the chain is broken, *error names the first event that does not fit; or events are missing at its end. */
 bool rh_journal_verify(const rh_journal *journal, rh_error *error);
 /* True while a process holds the run (that one alone writes). */
 bool rh_journal_is_live(const char *run_dir);
+
+/* How a run stands, out of the few events that say so; the others, however many, are not read. What is not known is NULL
+ * or 0. */
+typedef struct rh_journal_glance {
+    char *start; /* the payload of run.start */
+    int64_t begun_us;
+    char *type,
+        *last; /* the newest of run.start, run.resume, run.pause and run.end: type and payload */
+    int64_t last_us;
+} rh_journal_glance;
+
+/* Errors ("journal"): it cannot be read, one of those events does not fit its chain, or events are missing at its end. */
+bool rh_journal_glance_at(const char *run_dir, rh_journal_glance *glance, rh_error *error);
+void rh_journal_glance_clear(rh_journal_glance *glance);
 
 #endif

@@ -57,7 +57,7 @@ typedef struct rh_state_run {
 } rh_state_run;
 
 /* Calls fn for the newest `limit` runs (0: all), newest first, until it returns false. All of it is read from
- * the journals; what fn is given is valid during the call. */
+ * the journals, from the few events that say it; what fn is given is valid during the call. */
 bool rh_state_runs(const char *state, size_t limit, bool (*fn)(void *data, const rh_state_run *run),
                    void *data, rh_error *error);
 

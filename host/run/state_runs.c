@@ -122,23 +122,18 @@ static const char *text_of(const json_t *object, const char *name)
     return text ? text : "";
 }
 
-static json_t *payload_of(rh_journal *journal, const char *type, rh_event *event)
+static bool is(const rh_journal_glance *glance, const char *type)
 {
-    *event = (rh_event){0};
-    return rh_journal_recall(journal, type, "", event) ? json_loads(event->payload, 0, NULL) : NULL;
+    return glance->type && strcmp(glance->type, type) == 0;
 }
 
-static bool tell(rh_journal *journal, const char *id, bool live,
+static bool tell(const rh_journal_glance *glance, const char *id, bool live,
                  bool (*fn)(void *, const rh_state_run *), void *data)
 {
-    rh_event start, resume, pause, end;
-    json_t *begun = payload_of(journal, "run.start", &start),
-           *ended = payload_of(journal, "run.end", &end),
-           *paused = payload_of(journal, "run.pause", &pause);
-    json_decref(payload_of(journal, "run.resume", &resume));
-    const bool finished = end.seq > pause.seq && end.seq > resume.seq;
-    const bool at_rest = finished || pause.seq > resume.seq;
-    const json_t *last = finished ? ended : at_rest ? paused : NULL;
+    const bool finished = is(glance, "run.end");
+    const bool at_rest = finished || is(glance, "run.pause");
+    json_t *begun = glance->start ? json_loads(glance->start, 0, NULL) : NULL;
+    json_t *last = at_rest ? json_loads(glance->last, 0, NULL) : NULL;
     const json_t *exit_code = json_object_get(last, "exit");
     rh_state_run run = {
         .id = id,
@@ -149,16 +144,15 @@ static bool tell(rh_journal *journal, const char *id, bool live,
         .environment = text_of(begun, "environment"),
         .by = text_of(begun, "operator"),
         .error = live ? "" : text_of(json_object_get(last, "error"), "message"),
-        .begun_ms = start.time_us / 1000,
-        .ended_ms = finished && !live ? end.time_us / 1000 : 0,
+        .begun_ms = glance->begun_us / 1000,
+        .ended_ms = finished && !live ? glance->last_us / 1000 : 0,
         .exit_code = !live && json_is_integer(exit_code) ? json_integer_value(exit_code) : -1,
         .live = live,
         .finished = finished && !live,
     };
     bool more = fn(data, &run);
     json_decref(begun);
-    json_decref(ended);
-    json_decref(paused);
+    json_decref(last);
     return more;
 }
 
@@ -183,11 +177,11 @@ static bool tell_one(const char *state, const char *id, bool (*fn)(void *, const
     rh_error why = {0};
     char *folder = rh_state_run_dir(state, id);
     const bool live = rh_journal_is_live(folder);
-    rh_journal *journal = rh_journal_read(folder, &why);
-    const bool more = journal && rh_journal_verify(journal, &why)
-                          ? tell(journal, id, live, fn, data)
+    rh_journal_glance glance;
+    const bool more = rh_journal_glance_at(folder, &glance, &why)
+                          ? tell(&glance, id, live, fn, data)
                           : tell_damaged(id, live, &why, fn, data);
-    rh_journal_close(journal);
+    rh_journal_glance_clear(&glance);
     rh_error_clear(&why);
     free(folder);
     return more;

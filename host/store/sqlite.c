@@ -286,6 +286,25 @@ static bool sqlite_append(rh_store *store, bool (*next)(void *data, rh_store_row
     return true;
 }
 
+/* The columns of a select as a row, valid until the next step. */
+static bool read_row(struct sqlite *s, sqlite3_stmt *select, rh_store_row *row, rh_error *error)
+{
+    *row = (rh_store_row){
+        .seq = sqlite3_column_int64(select, 0),
+        .epoch = sqlite3_column_int64(select, 1),
+        .time_us = sqlite3_column_int64(select, 2),
+        .type = (const char *)sqlite3_column_text(select, 3),
+        .key = (const char *)sqlite3_column_text(select, 4),
+        .payload = (const char *)sqlite3_column_text(select, 5),
+        .payload_size = (size_t)sqlite3_column_bytes(select, 5),
+    };
+    if (sqlite3_column_bytes(select, 6) == RH_STORE_HASH)
+        memcpy(row->hash, sqlite3_column_blob(select, 6), RH_STORE_HASH);
+    return (row->type && row->key && row->payload) ||
+           rh_fail(error, "journal", "the journal %s is damaged: event %lld is incomplete", s->path,
+                   (long long)row->seq);
+}
+
 static bool sqlite_read(rh_store *store, int64_t seq,
                         bool (*fn)(void *data, const rh_store_row *row), void *data,
                         rh_error *error)
@@ -306,25 +325,43 @@ static bool sqlite_read(rh_store *store, int64_t seq,
     int status = SQLITE_DONE;
     bool more = true, ok = true;
     while (ok && more && (status = sqlite3_step(select)) == SQLITE_ROW) {
-        rh_store_row row = {
-            .seq = sqlite3_column_int64(select, 0),
-            .epoch = sqlite3_column_int64(select, 1),
-            .time_us = sqlite3_column_int64(select, 2),
-            .type = (const char *)sqlite3_column_text(select, 3),
-            .key = (const char *)sqlite3_column_text(select, 4),
-            .payload = (const char *)sqlite3_column_text(select, 5),
-            .payload_size = (size_t)sqlite3_column_bytes(select, 5),
-        };
-        if (sqlite3_column_bytes(select, 6) == RH_STORE_HASH)
-            memcpy(row.hash, sqlite3_column_blob(select, 6), RH_STORE_HASH);
-        if (row.type && row.key && row.payload)
-            more = fn(data, &row);
-        else
-            ok = rh_fail(error, "journal", "the journal %s is damaged: event %lld is incomplete",
-                         s->path, (long long)row.seq);
+        rh_store_row row;
+        ok = read_row(s, select, &row, error);
+        more = ok && fn(data, &row);
     }
     if (ok && more && status != SQLITE_DONE)
         ok = failed(s, error, "read");
+    sqlite3_finalize(select);
+    return ok;
+}
+
+#define COLUMNS                                                                                    \
+    "SELECT seq, epoch, time, type, key, payload, hash,"                                           \
+    " (SELECT hash FROM event p WHERE p.seq = e.seq - 1) FROM event e "
+
+static bool sqlite_find(rh_store *store, const rh_store_query *query,
+                        void (*fn)(void *data, const rh_store_row *row, const uint8_t *previous),
+                        void *data, rh_error *error)
+{
+    struct sqlite *s = (struct sqlite *)store;
+    sqlite3_stmt *select = NULL;
+    const char *sql = query->seq ? COLUMNS "WHERE seq = ?"
+                      : query->newest
+                          ? COLUMNS "WHERE type IN (?,?,?,?) AND key = '' ORDER BY seq DESC LIMIT 1"
+                          : COLUMNS "WHERE type IN (?,?,?,?) AND key = '' ORDER BY seq LIMIT 1";
+    if (sqlite3_prepare_v2(s->db, sql, -1, &select, NULL) != SQLITE_OK)
+        return failed(s, error, "read");
+    if (query->seq)
+        sqlite3_bind_int64(select, 1, query->seq);
+    for (int i = 0; !query->seq && query->types[i]; i++)
+        sqlite3_bind_text(select, i + 1, query->types[i], -1, SQLITE_STATIC);
+    const int status = sqlite3_step(select);
+    bool ok = status == SQLITE_DONE || status == SQLITE_ROW || failed(s, error, "read");
+    rh_store_row row;
+    if (status == SQLITE_ROW && (ok = read_row(s, select, &row, error)))
+        fn(data, &row,
+           sqlite3_column_bytes(select, 7) == RH_STORE_HASH ? sqlite3_column_blob(select, 7)
+                                                            : NULL);
     sqlite3_finalize(select);
     return ok;
 }
@@ -347,7 +384,8 @@ static bool sqlite_payload(rh_store *store, int64_t seq, rh_buffer *out, rh_erro
 
 rh_store *rh_store_sqlite(const char *path, const char *run, rh_store_mode mode, rh_error *error)
 {
-    static const rh_store_class class = {sqlite_append, sqlite_read, sqlite_payload, sqlite_close};
+    static const rh_store_class class = {sqlite_append, sqlite_read, sqlite_find, sqlite_payload,
+                                         sqlite_close};
     struct sqlite *s = rh_alloc(sizeof *s);
     s->base.class = &class;
     s->path = rh_strdup(path);

@@ -27,6 +27,13 @@ typedef struct rh_store_row {
 
 typedef struct rh_store rh_store;
 
+/* One row: that with `seq`, else the first (or newest) of those with an empty key and one of `types`, which ends in NULL. */
+typedef struct rh_store_query {
+    int64_t seq;
+    const char *const *types; /* four at most */
+    bool newest;
+} rh_store_query;
+
 typedef struct rh_store_class {
     /* Writes the rows that `next` gives (until it returns false) in one transaction that is on disk when
      * this returns true. */
@@ -34,6 +41,11 @@ typedef struct rh_store_class {
                    rh_error *error);
     /* Calls fn for each row after `seq`, in order, until it returns false. The row is valid during the call. */
     bool (*read)(rh_store *store, int64_t seq, bool (*fn)(void *data, const rh_store_row *row),
+                 void *data, rh_error *error);
+    /* Calls fn for the row that is asked for, if there is one, with the hash of the row before it (NULL: there is none).
+     * Rows that are not asked for are passed over unread. */
+    bool (*find)(rh_store *store, const rh_store_query *query,
+                 void (*fn)(void *data, const rh_store_row *row, const uint8_t *previous),
                  void *data, rh_error *error);
     /* Appends the payload of one row to `out`. */
     bool (*payload)(rh_store *store, int64_t seq, rh_buffer *out, rh_error *error);

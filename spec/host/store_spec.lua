@@ -51,7 +51,35 @@ describe("a journal", function()
             assert.equal(8, result.code)
             assert.matches("event %d+ does not fit its hash chain", result.err)
         end
+        assert.matches("books.-succeeded", host(state, "runs").out) -- which reads only what it tells,
+        sql(state, "update event set payload = replace(payload, 'succeeded', 'stopped') where type = 'run.end'")
+        assert.matches("books.-damaged", host(state, "runs").out) -- and does not believe an edit of that
+    end)
+
+    it("whose end was cut off is found out and not gone on from", function()
+        assert.equal(0, host(state, path, "--env", "staging").code)
+        sql(state, "delete from event where seq > 3")
+        for _, command in ipairs { { "show", "books", "--verify" }, { "resume", "books" } } do
+            local result = host(state, table.unpack(command))
+            assert.equal(8, result.code, result.out)
+            assert.matches("was cut: it ends with event 3, and %d+ were written", result.err)
+        end
         assert.matches("damaged", host(state, "runs").out)
+    end)
+
+    it("may be newer than its tip, or have none", function()
+        assert.equal(0, host(state, path, "--env", "staging").code)
+        local tip = t.run({ "sh", "-c", 'echo "$1"/runs/*/journal.tip', "sh", state }).out:gsub("\n", "")
+        local hash = sql(state, "select lower(hex(hash)) from event where seq = 2"):gsub("\n", "")
+        for _, text in ipairs { ("%020d %s\n"):format(2, hash), "", "rubbish" } do
+            t.write(tip, text)
+            assert.equal(0, host(state, "show", "books", "--verify").code)
+            assert.matches("succeeded", host(state, "runs").out)
+        end
+        t.write(tip, ("%020d %s\n"):format(3, hash)) -- another event was written there
+        assert.equal(8, host(state, "show", "books", "--verify").code)
+        os.remove(tip)
+        assert.equal(0, host(state, "show", "books", "--verify").code)
     end)
 
     it("of a newer version is refused by that version's name", function()

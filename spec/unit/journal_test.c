@@ -178,6 +178,47 @@ static void an_edit_is_seen(void **state)
     rh_journal_close(journal);
 }
 
+static void a_cut_at_the_end_is_seen(void **state)
+{
+    recorded(state, 3);
+    rh_error error = {0};
+    rh_journal_glance glance;
+    assert_true(rh_journal_glance_at(*state, &glance, &error));
+    rh_journal_glance_clear(&glance);
+    edit(state, "DELETE FROM event WHERE seq=6");
+    assert_refused(state, "ends with event 5, and 6 were written");
+    assert_false(rh_journal_glance_at(*state, &glance, &error));
+    assert_string_equal(error.code, "journal");
+    rh_error_clear(&error);
+}
+
+static void a_glance_sees_how_a_run_stands(void **state)
+{
+    rh_journal *journal = create(state);
+    append(journal, "source", "x.lua", "{}");
+    append(journal, "run.start", "", "{\"name\":\"shop\"}");
+    append(journal, "run.end", "of another key", "{}");
+    append(journal, "run.pause", "", "{\"exit\":5}");
+    append(journal, "run.resume", "", "{}");
+    commit(journal);
+    rh_error error = {0};
+    rh_journal_glance glance;
+    assert_true(rh_journal_glance_at(*state, &glance, &error)); /* while it is written */
+    assert_string_equal(glance.start, "{\"name\":\"shop\"}");
+    assert_string_equal(glance.type, "run.resume");
+    assert_true(glance.begun_us > 0 && glance.last_us >= glance.begun_us);
+    rh_journal_glance_clear(&glance);
+    append(journal, "run.end", "", "{\"exit\":0}");
+    commit(journal);
+    rh_journal_close(journal);
+    assert_true(rh_journal_glance_at(*state, &glance, &error));
+    assert_string_equal(glance.last, "{\"exit\":0}");
+    rh_journal_glance_clear(&glance);
+    edit(state, "UPDATE event SET payload='{}' WHERE seq=6");
+    assert_false(rh_journal_glance_at(*state, &glance, &error));
+    rh_error_clear(&error);
+}
+
 static void every_column_is_in_the_chain(void **state)
 {
     static const char *const edits[] = {
@@ -454,6 +495,8 @@ int main(void)
         SPEC(long_payloads_stay_on_disk),
         SPEC(the_settings_are_those_that_are_durable),
         SPEC(an_edit_is_seen),
+        SPEC(a_cut_at_the_end_is_seen),
+        SPEC(a_glance_sees_how_a_run_stands),
         SPEC(every_column_is_in_the_chain),
         SPEC(a_newer_version_is_refused_by_name),
         SPEC(a_damaged_file_is_an_error),
