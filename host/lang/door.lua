@@ -168,16 +168,17 @@ end
 
 -- Whether its last question is one that nobody has answered: before it asks, an effect does only what can be done again.
 local function asks(key)
-    local last, answered
+    local last
     for _, event in ipairs(host.history "approve.begin") do
         if event.key:sub(1, #key) == key and event.key:find("^[!-]", #key + 1) then
             last = event
         end
     end
-    if last then
-        _, answered = host.recall("approve.answer", last.key)
+    if not last then
+        return false
     end
-    return last and last.seq > (answered or 0)
+    local _, answered = host.recall("approve.answer", last.key)
+    return last.seq > (answered or 0)
 end
 
 -- What became of an effect that was in flight when the host died. Returns true, value where it is settled; false where

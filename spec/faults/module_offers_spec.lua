@@ -18,7 +18,8 @@ M.make = rt.effect { name = "keep.make", class = "idempotent", args = function()
     end }
 M.swap = rt.effect { name = "keep.swap", class = "probed", args = function(name) return { name = name } end,
     call = function(args, ctx)
-        local said = ctx.approve { question = "Lose 12 rows of " .. args.name .. "?", evidence = { rows = #rt.recorded "keep.make" } }
+        local said = ctx.approve { question = "Lose 12 rows of " .. args.name .. "?",
+            evidence = { rows = #rt.recorded "keep.make" } }
         rt.require("sh").run("echo " .. args.name .. " >> ledger")
         return { by = said.by }
     end,

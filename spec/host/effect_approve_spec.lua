@@ -238,7 +238,9 @@ describe("an effect that asks a person", function()
             .. [[, notify = { team = function(message)
                 require("rollout.sh").run({ "bash", "-c", "cat >> told" }, { stdin = message.text .. "\n" })
             end }]] })
-        t.eventually("the call", function() return t.exists(run.folder .. "/told") and t.read(run.folder .. "/told"):find "rollouthost" end)
+        t.eventually("the call", function()
+            return t.exists(run.folder .. "/told") and t.read(run.folder .. "/told"):find "rollouthost"
+        end)
         assert.matches('"restore" waits for approval by lead (' .. me .. '): 12 rows are lost. Restore?\nrollouthost approve '
             .. play.id(run) .. " restore", t.read(run.folder .. "/told"), 1, true)
         play.drop(run, "approve", { name = "restore" })

@@ -11,7 +11,8 @@ M.make = rt.effect { name = "clean.make", class = "unsafe", args = function() re
 local drop = rt.effect { name = "clean.drop", class = "idempotent", args = function(status) return { status = status } end,
     describe = function(args) return "drop what was made (" .. args.status .. ")" end,
     call = function(args)
-        rt.require("sh").run("test ! -e broken && echo " .. args.status .. " >> ledger; test ! -e slow || sleep 30; test ! -e broken")
+        rt.require("sh").run("test ! -e broken && echo " .. args.status
+            .. " >> ledger; test ! -e slow || sleep 30; test ! -e broken")
     end }
 rt.at_run_end(function(status)
     if #rt.recorded "clean.make" > 0 then drop(status) end
@@ -77,7 +78,10 @@ describe("at a run's end a module", function()
         local resumed = again(stuck, "resume")
         assert.equal(3, resumed.code, resumed.out .. resumed.err)
         assert.equal("rolled_back\n", ledger(stuck))
-        local stopped = run 'step("a", function() clean.make() end) gate("red", { on_failure = "stop" }, function() return false end)'
+        local stopped = run [[
+            step("a", function() clean.make() end)
+            gate("red", { on_failure = "stop" }, function() return false end)
+        ]]
         assert.equal(1, stopped.code)
         assert.equal("", ledger(stopped))
         local aborted = again(stopped, "abort")

@@ -111,7 +111,8 @@ describe("rt.after_step", function()
     local function play_note(text, options)
         options = options or {}
         options.env = with
-        return (options.start and play.start or play.run)('local note, sh = require "rollout.note", require "rollout.sh"\n' .. text, options)
+        text = 'local note, sh = require "rollout.note", require "rollout.sh"\n' .. text
+        return (options.start and play.start or play.run)(text, options)
     end
 
     it("is told of each step that ended, well or not, and of what ran in it", function()

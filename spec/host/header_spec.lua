@@ -183,15 +183,15 @@ describe("variables and secrets", function()
             ['{ "true" }'] = "TOKEN",
             ['{ "sh", "-c", "head -c 70000 /dev/zero" }'] = "printed more than a secret",
         } do
-            local refused = play.run(('local sh, token = require "rollout.sh", secret { "TOKEN", command = %s }\n'
+            local result = play.run(('local sh, token = require "rollout.sh", secret { "TOKEN", command = %s }\n'
                 .. 'step("use", function() sh.run { "cat", stdin = token } end)'):format(text))
-            assert.equal(1, refused.code, refused.out .. refused.err)
-            assert.matches(message, play.message(refused), 1, true)
-            assert.matches('step "use"', play.message(refused), 1, true)
+            assert.equal(1, result.code, result.out .. result.err)
+            assert.matches(message, play.message(result), 1, true)
+            assert.matches('step "use"', play.message(result), 1, true)
         end
-        local refused = play.run 'secret { "TOKEN", command = {} }'
-        assert.not_equal(0, refused.code)
-        assert.matches("its command is a list of texts", play.message(refused), 1, true)
+        local result = play.run 'secret { "TOKEN", command = {} }'
+        assert.not_equal(0, result.code)
+        assert.matches("its command is a list of texts", play.message(result), 1, true)
     end)
     it("come from a file", function()
         local folder = t.temp()

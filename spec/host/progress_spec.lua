@@ -36,8 +36,9 @@ describe("progress of an effect", function()
 
     it("stands under its step on a terminal, with rate and time left", function()
         local path, folder = t.playbook(play.text(BODY), "demo")
-        local run = t.start { "script", "-qec", ("%s %s --env staging --state %s/state"):format(t.binary, path, folder), "/dev/null",
-            cwd = folder, env = { TERM = "xterm", NO_COLOR = "1", ROLLOUTHOST_MODULES = env.ROLLOUTHOST_MODULES } }
+        local command = ("%s %s --env staging --state %s/state"):format(t.binary, path, folder)
+        local run = t.start { "script", "-qec", command, "/dev/null", cwd = folder,
+            env = { TERM = "xterm", NO_COLOR = "1", ROLLOUTHOST_MODULES = env.ROLLOUTHOST_MODULES } }
         run:wait()
         assert.equal(0, run.code, run.out)
         assert.matches("█+░+ +%d+%%  %d+ of 40 rows  [%d.]+/s  %d+s left", run.out)
