@@ -20,6 +20,19 @@ rt.is_secret = host.is_secret
 rt.make_secret = host.make_secret
 --- A text with its secrets masked: before it is cut, since half a secret is not recognised any more.
 rt.masked = function(text) return (host.keep(text)) end
+--- A text for people: bytes that are no UTF-8 become U+FFFD. The journal keeps others as bytes, which nobody can read.
+function rt.readable(text)
+    local parts, at = {}, 1
+    while true do
+        local length, bad = utf8.len(text, at)
+        if length then
+            parts[#parts + 1] = text:sub(at)
+            return table.concat(parts)
+        end
+        parts[#parts + 1] = text:sub(at, bad - 1) .. "\u{FFFD}"
+        at = bad + 1
+    end
+end
 rt.now = host.now
 rt.expectation = function(...) return require("lang.expect").expectation(...) end
 --- expect(name, measured), as a playbook writes it: to hold a value against the limits of the language.

@@ -56,6 +56,18 @@ function command.repo(repo, where)
     return { path = repo.path, env = repo.env or nil, timeout = repo.timeout or nil }
 end
 
+--- Variables for a command's environment: { NAME = text | secret | false }.
+function command.env(env, where)
+    for name, value in pairs(env or {}) do
+        if type(name) ~= "string" or not name:find("^[%a_][%w_]*$") then
+            rt.raise("usage", ("%s: env has %q, which is no name of a variable"):format(where, tostring(name)))
+        elseif value ~= false and type(value) ~= "string" and not rt.is_secret(value) then
+            rt.raise("usage", ("%s: env.%s is a %s; expected a text, a secret or false"):format(where, name, type(value)))
+        end
+    end
+    return env
+end
+
 --- Of `repo:verb("v1", { … })` or `repo:verb { "v1", … }`: the value and the checked options.
 function command.named(where, value, options, spec)
     if type(value) == "table" and not rt.is_unknown(value) and not rt.is_secret(value) and getmetatable(value) == nil then
@@ -87,7 +99,7 @@ end
 function command.said(result)
     local lines = {}
     local text = result.err:find("%S") and result.err or result.out
-    for line in text:gsub("%z", "\n"):gmatch("[^\r\n]+") do
+    for line in rt.readable(text):gsub("%z", "\n"):gmatch("[^\r\n]+") do
         if line:find("%S") and not line:find("^hint: ") then
             lines[#lines + 1] = #line > 300 and line:sub(1, 300) .. "…" or line
         end
@@ -178,7 +190,8 @@ local function has_name(env, name)
     return env and env[name] ~= nil
 end
 
---- The same for what talks to a remote: ssh is told to ask nothing, unless the user has said how ssh is to be run.
+--- The same for what talks to a remote: ssh is told to ask nothing, unless the user has said how ssh is to be run. `remote` is
+--- its name, a URL (opts.folder: no repository is there yet), or nil: several.
 function command.remote(ctx, repo, remote, argv, opts)
     opts = opts or {}
     opts.timeout = opts.timeout or repo.timeout
@@ -189,10 +202,12 @@ function command.remote(ctx, repo, remote, argv, opts)
     if result.code ~= 0 and not (opts.ok and opts.ok[result.code]) then
         if not opts.folder then
             diagnose(ctx, repo)
+        end
+        if remote and not opts.folder then
             command.need_remote(ctx, repo, remote)
         end
-        rt.raise("remote", ("git: `git %s` failed: the remote %s cannot be reached, is no repository, or refuses us%s"):format(
-            argv[1], remote, command.said(result)), { remote = remote })
+        rt.raise("remote", ("git: `git %s` failed: %s cannot be reached, is no repository, or refuses us%s"):format(argv[1],
+            remote and "the remote " .. remote or "a remote", command.said(result)), { remote = remote })
     end
     return result
 end
@@ -253,7 +268,7 @@ end
 function command.listed(status)
     local names = {}
     for i = 1, math.min(#status.files, 5) do
-        names[i] = ("%s (%s)"):format(status.files[i].path, (status.files[i].state:gsub("%.", ""):gsub("%?%?", "?")))
+        names[i] = ("%s (%s)"):format(rt.readable(status.files[i].path), (status.files[i].state:gsub("%.", ""):gsub("%?%?", "?")))
     end
     return table.concat(names, ", ") .. (status.total > #names and (" and %d more"):format(status.total - #names) or "")
 end

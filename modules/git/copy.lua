@@ -47,7 +47,7 @@ local clone = rt.effect {
         end
         return { url = url, path = word(path, "git.clone", "the folder"), depth = given.depth, bare = given.bare,
             ref = given.ref and word(given.ref, "git.clone", "ref"), submodules = given.submodules,
-            env = given.env, timeout = given.timeout }
+            env = command.env(given.env, "git.clone"), timeout = given.timeout }
     end,
     describe = function(args) return ("clone %s to %s"):format(tostring(args.url), tostring(args.path)) end,
     call = function(args, ctx)
@@ -220,7 +220,7 @@ copy.update_submodules = rt.effect {
         if args.depth then
             argv[#argv + 1] = "--depth=" .. args.depth
         end
-        command.remote(ctx, args.repo, ".", argv, { main = true })
+        command.remote(ctx, args.repo, nil, argv, { main = true })
         return true
     end,
     sample = function() return true end,

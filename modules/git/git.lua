@@ -21,22 +21,11 @@ local Repository = rt.class("git.repo", {
     return "git " .. repo.path
 end)
 
-local function checked_env(env, where)
-    for name, value in pairs(env or {}) do
-        if type(name) ~= "string" or not name:find("^[%a_][%w_]*$") then
-            rt.raise("usage", ("%s: env has %q, which is no name of a variable"):format(where, tostring(name)))
-        elseif value ~= false and type(value) ~= "string" and not rt.is_secret(value) then
-            rt.raise("usage", ("%s: env.%s is a %s; expected a text, a secret or false"):format(where, name, type(value)))
-        end
-    end
-    return env
-end
-
 --- A repository's checkout. options { env = { NAME = text | secret | false }, timeout = "2m" (of what talks to a remote) }.
 --- A relative path starts where the run started. Nothing runs before an effect uses it.
 function M.repo(path, options)
     local given = rt.options(options or {}, { env = "table", timeout = "duration" }, "git.repo")
-    return setmetatable({ path = command.word(path, "git.repo", "the folder"), env = checked_env(given.env, "git.repo") or false,
+    return setmetatable({ path = command.word(path, "git.repo", "the folder"), env = command.env(given.env, "git.repo") or false,
         timeout = given.timeout or false }, Repository)
 end
 

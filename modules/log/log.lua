@@ -181,7 +181,7 @@ local function run_command(args, ctx)
     if not ok then
         error(result, 0)
     end
-    local said = (result.err:find("%S") and result.err or result.out):gsub("%s+$", "")
+    local said = rt.readable(result.err:find("%S") and result.err or result.out):gsub("%s+$", "")
     rt.raise(result.timed_out and "timeout" or "command", ("log: `%s` %s%s"):format(table.concat(argv, " "),
         result.timed_out and "did not end within " .. rt.show_duration(COMMAND_TIMEOUT)
             or "failed (" .. (result.signal or "exit " .. result.code) .. ")", said ~= "" and ": " .. said or ""))
@@ -211,7 +211,7 @@ end
 local function texts(lines)
     local list = {}
     for i, line in ipairs(lines) do
-        list[i] = rt.masked(line.text)
+        list[i] = rt.readable(rt.masked(line.text))
     end
     return rt.json.array(list)
 end
@@ -347,11 +347,11 @@ local wait_for = rt.effect {
         while true do
             local wrong = bad and scan(bad, ctx)
             if wrong and wrong.matches > 0 then
-                rt.raise("matched", ("log: %s says what it must not: %s"):format(args.log.name, rt.masked(wrong.samples[1].text)))
+                rt.raise("matched", ("log: %s says what it must not: %s"):format(args.log.name, texts(wrong.samples)[1]))
             end
             local found = scan(args, ctx)
             if found.matches > 0 then
-                return found.samples[1]
+                return { at = found.samples[1].at, text = texts(found.samples)[1] }
             end
             local left = deadline - rt.now()
             if left <= 0 then

@@ -90,7 +90,6 @@ void rh_log_release(rh_log *log)
     if (log->has_except)
         regfree(&log->except);
     free(log->window);
-    free(log->buffer);
     free(log->path);
     free(log);
 }
@@ -157,6 +156,8 @@ static void keep(rh_log_line *line, const char *text, size_t size, int64_t ms)
 {
     line->ms = ms;
     line->size = size < RH_LOG_LINE ? size : RH_LOG_LINE;
+    while (line->size < size && line->size > 0 && (text[line->size] & 0xC0) == 0x80)
+        line->size--; /* no half of a character */
     memcpy(line->text, text, line->size);
 }
 
@@ -407,12 +408,9 @@ static fate look(const rh_log *log, struct stat *own)
     return (int64_t)own->st_size < log->now.offset ? TRUNCATED : STAYS;
 }
 
-bool rh_log_advance(rh_log *log, const atomic_bool *stop, rh_error *error)
+static bool advance(rh_log *log, const atomic_bool *stop, rh_error *error)
 {
     struct stat own;
-    log->started_ms = rh_wall_ms();
-    if (!log->buffer)
-        log->buffer = rh_alloc(CHUNK + 1); /* ends with a NUL, for what takes a line for a string */
     if (!log->begun) {
         if (!(log->placed ? begin_at_place(log, error) : begin_at_time(log, error)))
             return false;
@@ -450,4 +448,14 @@ bool rh_log_advance(rh_log *log, const atomic_bool *stop, rh_error *error)
     log->place.offset = log->now.offset;
     return print_of(log->now.fd, log->place.offset, &log->place.print) ||
            rh_fail(error, "io", "cannot read the log %s", log->path);
+}
+
+bool rh_log_advance(rh_log *log, const atomic_bool *stop, rh_error *error)
+{
+    log->started_ms = rh_wall_ms();
+    log->buffer = rh_alloc(CHUNK + 1); /* ends with a NUL, for what takes a line for a string */
+    const bool ok = advance(log, stop, error);
+    free(log->buffer);
+    log->buffer = NULL;
+    return ok;
 }

@@ -58,7 +58,7 @@ describe("git and a host that dies", function()
 end)
 
 -- Starts a run whose step pushes, and kills host and guardian while the hook waits. Returns what let_go ends.
-local function interrupted(body, hook)
+local function interrupted(body, hook, spare_guardian)
     t.write(hook, ('#!/bin/sh\necho $PPID > %q/waiting\nuntil test -e %q/go; do sleep 0.02; done\n'):format(w.home, w.home), "755")
     local path, folder = t.playbook(w:playbook(body), "crash")
     local state = folder .. "/state"
@@ -69,7 +69,7 @@ local function interrupted(body, hook)
     local guardian = tonumber(t.read(state .. "/runs/" .. name .. "/spool/ledger"):match("guardian (%d+)"))
     host:kill("sigkill")
     host:wait()
-    assert(uv.kill(guardian, "sigkill"))
+    assert(spare_guardian or uv.kill(guardian, "sigkill"))
     return function()
         return t.host { "resume", state = state, cwd = folder, env = w.env, timeout = 60 }
     end, function() t.write(w.home .. "/go", "") end
@@ -78,6 +78,16 @@ end
 describe("git when host and guardian die", function()
     before_each(function()
         w = G.world()
+    end)
+
+    it("waits for a push that outlived the host alone", function()
+        w:commit(w.work, "a", "1")
+        local resume, let_go = interrupted([[return repo:push "main"]], w.work .. "/.git/hooks/pre-push", true)
+        os.remove(w.work .. "/.git/hooks/pre-push")
+        let_go()
+        local resumed = resume()
+        assert.equal(0, resumed.code, resumed.out .. resumed.err)
+        assert.equal(head(w.work), head(w.origin, "main"))
     end)
 
     it("recognises a push that reached the remote", function()
@@ -100,6 +110,34 @@ describe("git when host and guardian die", function()
         local resumed = resume()
         assert.equal(0, resumed.code, resumed.out .. resumed.err)
         assert.equal(head(w.work), head(w.origin, "main"))
+    end)
+
+    it("recognises a checkout that was done, and leaves one that was cut short to a person", function()
+        w:git(w.work, "tag", "v1", "HEAD^")
+        local resume, let_go = interrupted([[return repo:checkout "v1"]], w.work .. "/.git/hooks/post-checkout")
+        let_go()
+        local resumed = resume()
+        assert.equal(0, resumed.code, resumed.out .. resumed.err)
+        os.remove(w.work .. "/.git/hooks/post-checkout")
+
+        w = G.world()
+        w:git(w.work, "config", "filter.slow.smudge", w.home .. "/slow")
+        w:commit(w.work, ".gitattributes", "app.txt filter=slow\n")
+        w:commit(w.work, "app.txt", "two\n")
+        w:git(w.work, "tag", "v1", "HEAD^")
+        resume, let_go = interrupted([[return repo:checkout "v1"]], w.home .. "/slow")
+        local shell = tonumber(t.read(w.home .. "/waiting"))
+        local parent = tonumber(t.read("/proc/" .. shell .. "/stat"):match("^%d+ %(.-%) %a (%d+)"))
+        for _, pid in ipairs { shell, parent } do
+            local name = t.read("/proc/" .. pid .. "/comm")
+            if name == "git\n" or name == "sh\n" or name == "slow\n" then
+                uv.kill(pid, "sigkill")
+            end
+        end
+        let_go()
+        resumed = resume()
+        assert.equal(7, resumed.code, resumed.out .. resumed.err)
+        assert.matches("check out v1", resumed.out .. resumed.err, 1, true)
     end)
 
     it("leaves to a person what somebody else has changed meanwhile", function()

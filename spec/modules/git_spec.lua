@@ -145,6 +145,24 @@ describe("git: what a repository says", function()
         assert.equal(w:git(w.work, "rev-parse", "HEAD"), status.sha)
     end)
 
+    it("names files that are no text as one for people, and exactly in the result", function()
+        t.write(w.work .. "/\xFF name", "x")
+        local status = w:body [[return { repo:status().files[1].path, repo:clean().text }]]
+        assert.same({ ["$bytes"] = "/yBuYW1l" }, status[1])
+        assert.matches("\u{FFFD} name (?)", status[2], 1, true)
+        w:git(w.work, "add", "--all")
+        assert.matches("\u{FFFD} name (A)", w:fails("dirty", [[repo:checkout "HEAD"]]).message, 1, true)
+    end)
+
+    it("does not show a password that stands in a remote's URL", function()
+        w:git(w.work, "remote", "set-url", "origin", ("http://dana:hunter22@127.0.0.1:%d/x.git"):format(t.free_port()))
+        for _, call in ipairs { "fetch()", 'push "main"', "pull()", 'remote_ref "main"' } do
+            local problem, result = w:fails("remote", "repo:" .. call)
+            assert.not_matches("hunter22", problem.message, 1, true)
+            assert.equal("", t.run({ "grep", "-rlF", "hunter22", result.state .. "/runs" }).out)
+        end
+    end)
+
     it("counts every file of a huge status and names a hundred", function()
         for i = 1, 3000 do
             t.write(("%s/many/file-%04d-with-a-longer-name-so-that-it-takes-some-room.txt"):format(w.work, i), "x")

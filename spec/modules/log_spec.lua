@@ -191,6 +191,14 @@ describe("log.file", function()
         fails("usage", [[app.mark()]])
     end)
 
+    it("shows what is no text as one", function()
+        local value = play [[
+            say(("x %s\xC3\xA4 cut in the middle of a letter"):format(("y"):rep(397)), "x \xFF\xFE")
+            return { app:find("x", { since = 0 }).lines, app:none("x", { since = 0 }).text }]]
+        assert.same({ "x " .. ("y"):rep(397), "x \u{FFFD}\u{FFFD}" }, value[1])
+        assert.equal("string", type(value[2]))
+    end)
+
     it("masks what lines hold, and cuts long ones", function()
         local value, _, result = play([[
             local password = secret "PASSWORD"
@@ -256,6 +264,15 @@ describe("log.command", function()
         assert.equal(300001, value[1])
         assert.matches("^since %d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ$", value[2])
         assert.same({}, value[4])
+    end)
+
+    it("keeps a command's secrets out of its lines and of every file", function()
+        local value, _, result = play([[
+            local said = log.command({ "sh", "-c", "echo x $PASSWORD" }, { env = { PASSWORD = secret "PASSWORD" } })
+            return said:find("x", { since = 0 }).lines]], { env = { PASSWORD = "hunter2-hunter2" } })
+        assert.equal(1, #value)
+        assert.not_matches("hunter2", value[1], 1, true)
+        assert.equal("", t.run({ "grep", "-rlF", "hunter2-hunter2", result.state .. "/runs" }).out)
     end)
 
     it("takes no line twice that says that it is older", function()
