@@ -140,6 +140,7 @@ return function(driver, lib)
             database = job.name, server = job.server, tables = tables, rows = rows, verified = job.verified or false,
             keep = job.args.keep, shape = job.shape, why = job.shape_why, scratch = job.kept, scratch_bytes = job.kept_bytes,
             scratch_position = job.kept_position, position = job.position, time = job.started, locked_ms = job.locked_ms,
+            notes = job.notes,
             ms = rt.now() - job.started,
         }
     end

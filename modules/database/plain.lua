@@ -16,7 +16,7 @@ local OTHERS = {
     { "^\xfd7zXZ", "is compressed by xz: xz -dk unpacks it" },
     { "^BZh", "is compressed by bzip2: bzip2 -dk unpacks it" },
     { "^\x28\xb5\x2f\xfd", "is compressed by zstd: zstd -d unpacks it" },
-    { "^%-%- PostgreSQL database cluster dump", "is pg_dumpall's, of a whole cluster: make one of this database by pg_dump" },
+    { "^[%-%s]+PostgreSQL database cluster dump", "is pg_dumpall's, of a whole cluster: make one of this database by pg_dump" },
 }
 
 local PART = { head = [[{ gzip -dc -- "$1" || [ $? -eq 141 ]; } | head -c "$2"]], tail = [[gzip -dc -- "$1" | tail -c "$2"]] }
@@ -44,8 +44,13 @@ local function kind_of(driver, path, head)
         .. " without comments cannot be told from a broken one)", driver.name, path))
 end
 
---- → { path, gzip, command = "cat" | "gzip" } of a file that this driver can load; raises where it is none, or not whole.
+--- → { path, gzip } of a file that this driver can load, or what the driver makes of an archive of its own kind; raises
+--- where it is none, or not whole.
 function plain.recognise(driver, job, path)
+    local archive = driver.backup.recognise and driver.backup.recognise(job, path)
+    if archive then
+        return archive
+    end
     local found = work.file("stat", path)
     if not found or found.type ~= "file" then
         rt.raise("backup_damaged", string.format("%s: %s is %s", driver.name, path, found and "no file" or "not there"))

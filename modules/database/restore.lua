@@ -140,7 +140,7 @@ return function(driver, lib)
     local function summary(job, more)
         local rows, tables = fingerprint.count(job.manifest)
         local result = { mode = job.args.mode, database = job.name, file = job.file_name, from = job.from, tables = tables,
-            rows = rows, lost = job.lost, lost_rows = job.lost_rows, ms = rt.now() - job.started }
+            rows = rows, lost = job.lost, lost_rows = job.lost_rows, notes = job.notes, ms = rt.now() - job.started }
         for key, value in pairs(more or {}) do
             result[key] = value
         end

@@ -65,6 +65,23 @@ function M.open(job)
     admin_of(job)
     job.server = server_text(job)
     job.own.programs = clients.find(job, job.own.version // 10000)
+    if job.args.mode == "swap" then
+        swaps.check(job)
+    end
+end
+
+--- An archive that somebody made by hand: a folder, a custom file or a tar of pg_dump's. Nil: it is something else.
+function M.recognise(job, path)
+    local found = shared.file("stat", path)
+    local folder = found and found.type == "directory"
+    local head = folder and shared.file("stat", path .. "/toc.dat") and shared.head(path .. "/toc.dat", 5)
+        or found and found.type == "file" and shared.head(path, 512)
+    if head and (head:find("^PGDMP") or head:find("^toc%.dat\0")) then
+        local command = clients.list(job, path)
+        clients.await(job, command)
+        clients.check(command, "backup_damaged", "reading what is in " .. path)
+        return { path = path, archive = true }
+    end
 end
 
 --- Ends what is under way, before it is cleaned up.
@@ -130,6 +147,7 @@ end
 function M.start(job)
     local own = job.own
     own.dumped = job.name
+    job.notes = #own.notes > 0 and own.notes or nil
     if job.shape == "clone" then
         start_clone(job)
     else
@@ -273,6 +291,8 @@ function M.create(job, name, source)
         preflight.refuse_missing(admin, job.manifest.own.needs)
     end
     databases.create(admin, name, source)
+    job.own.sources = job.own.sources or {}
+    job.own.sources[name] = source
 end
 
 function M.drop(job, name)
@@ -283,10 +303,18 @@ function M.size(job, name)
     return databases.size(admin_of(job), name)
 end
 
+-- A copy gets what the database was besides its tables. What only a superuser can give is told.
+local function dress(job, name)
+    local source = job.own.sources and job.own.sources[name] or job.source
+    for _, statement in ipairs(databases.dress(admin_of(job), name, source)) do
+        job.notes = job.notes or rt.json.array {}
+        table.insert(job.notes, "the role may not set this again, a superuser has to do it after a swap: " .. statement)
+    end
+end
+
 function M.rename(job, from, to)
-    local admin = admin_of(job)
-    databases.run(admin, "%s;\nALTER DATABASE %s RENAME TO %s", databases.dress(from, job.manifest.source or job.own.source),
-        databases.name(from), databases.name(to))
+    dress(job, from)
+    databases.run(admin_of(job), "ALTER DATABASE %s RENAME TO %s", databases.name(from), databases.name(to))
 end
 
 -- Statistics are for whoever plans queries the moment it is swapped in.
@@ -302,7 +330,7 @@ function M.freeze(job, name)
         analyse(connection)
         job.own.counters = written.position(connection)
     end)
-    databases.run(admin, "%s", databases.dress(name, job.source or job.manifest.source))
+    dress(job, name)
     databases.freeze(admin, name)
 end
 
@@ -328,6 +356,10 @@ end
 
 --- A user's own dump.
 function M.load_plain(job, plain, name)
+    if plain.archive then
+        local folder = shared.file("stat", plain.path).type == "directory"
+        return await_load(job, clients.load(job, plain.path, name, not folder, job.args.jobs), "loading " .. plain.path)
+    end
     await_load(job, clients.load_plain(job, plain.path, name, plain.gzip), "loading " .. plain.path)
 end
 

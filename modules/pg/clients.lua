@@ -127,7 +127,8 @@ end
 -- What is left out of a user's dump made with --create: the database that it would make and connect to instead.
 local PLAIN = [[
 psql=$1 database=$2 unpack=$3 path=$4
-$unpack <"$path" | LC_ALL=C sed -E '/^COPY .* FROM stdin;\r?$/,/^\\\.\r?$/b; /^(CREATE|ALTER|DROP) DATABASE |^COMMENT ON DATABASE |^\\connect /d' "$path" |
+$unpack <"$path" |
+    LC_ALL=C sed -E '/^COPY .* FROM stdin;\r?$/,/^\\\.\r?$/b; /^((CREATE|ALTER|DROP|COMMENT ON) DATABASE |\\connect )/d' |
     "$psql" "$database" --no-psqlrc --quiet --single-transaction --set=ON_ERROR_STOP=1 --no-password --file=- >/dev/null
 ]]
 
@@ -152,6 +153,11 @@ end
 --- Reads an archive to its end, into nothing.
 function M.read_through(job, path)
     return start(job, "read", "", 'exec "$@"', job.own.programs .. "pg_restore", "--exit-on-error", "--file=/dev/null", path)
+end
+
+--- Reads what an archive holds.
+function M.list(job, path)
+    return start(job, "list", "", 'exec "$@" >/dev/null', job.own.programs .. "pg_restore", "--list", path)
 end
 
 -- The first errors in what the programs printed; lines that explain one (DETAIL, HINT) go with it.

@@ -63,10 +63,12 @@ end
 
 local GRANTS = [[SELECT CASE grantee WHEN 0 THEN NULL ELSE pg_get_userbyid(grantee) END AS role, privilege_type AS privilege,
         is_grantable AS grantable
-    FROM pg_database d, aclexplode(d.datacl) WHERE d.datname = $1 ORDER BY 1, 2]]
+    FROM pg_database d, aclexplode(d.datacl) WITH ORDINALITY AS a (grantor, grantee, privilege_type, is_grantable, n)
+    WHERE d.datname = $1 ORDER BY n]]
 
-local SETTINGS = [[SELECT CASE setrole WHEN 0 THEN NULL ELSE pg_get_userbyid(setrole) END AS role, unnest(setconfig) AS setting
-    FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase WHERE d.datname = $1 ORDER BY 1, 2]]
+local SETTINGS = [[SELECT CASE setrole WHEN 0 THEN NULL ELSE pg_get_userbyid(setrole) END AS role, c.setting AS setting
+    FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase, unnest(setconfig) WITH ORDINALITY AS c (setting, n)
+    WHERE d.datname = $1 ORDER BY setrole, n]]
 
 local function plain(value)
     return value ~= null and value or nil
@@ -84,7 +86,7 @@ function M.source(connection, database)
     local d = type(row.d) == "string" and rt.json.decode(row.d) or row.d
     local provider = ({ i = "icu", b = "builtin" })[plain(d.datlocprovider)] or "libc"
     local source = {
-        owner = row.owner, encoding = row.encoding, collate = d.datcollate, ctype = d.datctype, provider = provider,
+        name = database, owner = row.owner, encoding = row.encoding, collate = d.datcollate, ctype = d.datctype, provider = provider,
         locale = plain(d.datlocale) or plain(d.daticulocale), icu_rules = plain(d.daticurules),
         tablespace = row.tablespace, connection_limit = d.datconnlimit, comment = plain(row.comment),
         settings = rt.json.array {},
@@ -130,7 +132,7 @@ local function assignment(setting)
 end
 
 --- The statements that give `database` the properties of `source`: grants, settings, comment, the limit of connections.
-function M.dress(database, source)
+local function properties(database, source)
     local all = {}
     local function add(...)
         all[#all + 1] = string.format(...)
@@ -154,7 +156,21 @@ function M.dress(database, source)
     if source.connection_limit ~= -1 then
         add("ALTER DATABASE %s CONNECTION LIMIT %d", quoted, source.connection_limit)
     end
-    return table.concat(all, ";\n")
+    return all
+end
+
+--- Gives them. Returns what this role may not give, a line each: a superuser has set it.
+function M.dress(connection, database, source)
+    local refused = {}
+    for _, statement in ipairs(properties(database, source)) do
+        local ok, err = pcall(M.run, connection, "%s", statement)
+        if not ok and (type(err.detail) ~= "table" or err.detail.sqlstate ~= "42501") then
+            error(err, 0)
+        elseif not ok then
+            refused[#refused + 1] = (statement:gsub(name(database):gsub("%p", "%%%0"), name(source.name or database)))
+        end
+    end
+    return refused
 end
 
 --- Nobody connects any more, and who is connected is not.

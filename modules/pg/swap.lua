@@ -125,8 +125,8 @@ local function refuse_powerless(admin, live)
         or not may.owns and string.format("%s belongs to %s", live, may.owner)
         or not may.speaks and "the database postgres lacks the language plpgsql"
     if why then
-        rt.raise("cannot_rename", string.format("pg: %s cannot be swapped: %s. mode = \"in_place\" needs no rename: it replaces what"
-            .. " is in the database in one transaction, with the application stopped", live, why))
+        rt.raise("cannot_rename", string.format("pg: %s cannot be swapped: %s. mode = \"in_place\" needs no rename: it replaces"
+            .. " what is in the database in one transaction, with the application stopped", live, why))
     end
 end
 
@@ -140,7 +140,8 @@ end
 
 local QUIET = [[SELECT NOT datallowconn AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE datid = d.oid
         AND backend_type = 'client backend' AND pid <> pg_backend_pid()) AS quiet,
-    (SELECT string_agg(pid || ' (' || COALESCE(usename, '?') || ', ' || COALESCE(NULLIF(application_name, ''), 'no name') || ')', ', ')
+    (SELECT string_agg(pid || ' (' || COALESCE(usename, '?') || ', ' || COALESCE(NULLIF(application_name, ''), 'no name')
+        || ')', ', ')
         FROM pg_stat_activity WHERE datid = d.oid AND backend_type = 'client backend' AND pid <> pg_backend_pid()) AS left
     FROM pg_database d WHERE datname = current_database()]]
 

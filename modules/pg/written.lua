@@ -23,7 +23,8 @@ local COUNTERS = [[SELECT n.nspname::text AS schema, c.relname::text AS name,
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
         AND n.nspname NOT IN ('information_schema', 'rollouthost')]]
 
---- This moment of the database that the connection is in: { epoch, tables = { name = { inserted, updated, deleted, live, file } } }.
+--- This moment of the database that the connection is in: { epoch, tables = { name = { inserted, updated, deleted, live,
+--- file } } }.
 function M.position(connection)
     local epoch = databases.rows(connection, EPOCH)[1]
     local tables = {}

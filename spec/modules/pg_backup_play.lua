@@ -111,7 +111,8 @@ step("it", function() return %s end)
 function M.start(url, expression)
     local path, folder = t.playbook(PLAYBOOK:format(expression))
     local variables = t.write(folder .. "/variables", "DATABASE_URL='" .. url .. "'\n")
-    return t.start_host { path, "--env-file", variables, state = folder .. "/state" }, folder .. "/state", variables
+    local state = folder .. "/state"
+    return t.start_host { path, "--output", "json", "--env-file", variables, state = state }, state, variables
 end
 
 --- Goes on with what a host that was killed has left.
