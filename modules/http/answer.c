@@ -1,4 +1,5 @@
 /* What a server sends, and what is made of it: a result, or an error that says what to do. */
+#include "address.h"
 #include "transfer.h"
 
 #include "core/mask.h"
@@ -47,6 +48,8 @@ static size_t header_received(char *line, size_t one, size_t size, void *data)
     const char *colon = memchr(line, ':', size);
     if (!colon)
         return size;
+    if (t->jar && size > 11 && strncasecmp(line, "set-cookie:", 11) == 0)
+        rh_http_jar_mask(line + 11, size - 11);
     if (headers->size + size > RH_HTTP_MAX_HEADERS) {
         t->too_large = true;
         return 0;
@@ -89,6 +92,8 @@ const char *rh_http_header(const rh_http_request *request, const char *name)
 const char *rh_http_code(const rh_http_transfer *t, CURLcode curl)
 {
     long err = 0;
+    if (curl == CURLE_COULDNT_CONNECT && t->refused[0])
+        return "private_address";
     switch (curl) {
     case CURLE_URL_MALFORMAT:
         return "url";
@@ -136,6 +141,10 @@ static void add_reason(const rh_http_transfer *t, const char *code, CURLcode cur
         rh_buffer_adds(out, "; if that is right, raise max_body");
         return;
     }
+    if (strcmp(code, "private_address") == 0) {
+        rh_buffer_addf(out, "it is at %s, which is no public address; not connected", t->refused);
+        return;
+    }
     rh_buffer_adds(out, said);
     if (strcmp(code, "tls") == 0)
         rh_http_certificate_explain(t->certificate, out);
@@ -150,6 +159,15 @@ static void add_reason(const rh_http_transfer *t, const char *code, CURLcode cur
         rh_buffer_adds(out, "; the connection broke before the answer was whole");
 }
 
+/* The one of those that are sent that could not be read. */
+static rh_http_file *broken_source(const rh_http_transfer *t)
+{
+    for (size_t i = 0; i < t->part_files_count; i++)
+        if (rh_error_is_set(rh_http_file_error(t->part_files[i].file)))
+            return t->part_files[i].file;
+    return t->source;
+}
+
 static void fill_file_error(rh_http_transfer *t, rh_http_file *file)
 {
     rh_error *why = rh_http_file_error(file);
@@ -159,7 +177,7 @@ static void fill_file_error(rh_http_transfer *t, rh_http_file *file)
 
 void rh_http_fill_error(rh_http_transfer *t, CURLcode curl)
 {
-    rh_http_file *broken = t->source && curl == CURLE_ABORTED_BY_CALLBACK ? t->source : t->sink;
+    rh_http_file *broken = curl == CURLE_ABORTED_BY_CALLBACK ? broken_source(t) : t->sink;
     if (broken && rh_error_is_set(rh_http_file_error(broken))) {
         fill_file_error(t, broken);
         return;
@@ -213,13 +231,15 @@ void rh_http_fill_result(rh_http_transfer *t)
     rh_http_request *request = t->request;
     long status = 0, connects = 0;
     curl_off_t us = 0, retry_after = 0;
-    char *redirect = NULL, *url = NULL;
+    char *redirect = NULL, *url = NULL, *peer = NULL;
     curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(t->easy, CURLINFO_NUM_CONNECTS, &connects);
     curl_easy_getinfo(t->easy, CURLINFO_TOTAL_TIME_T, &us);
     curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &retry_after);
     curl_easy_getinfo(t->easy, CURLINFO_REDIRECT_URL, &redirect);
     curl_easy_getinfo(t->easy, CURLINFO_EFFECTIVE_URL, &url);
+    curl_easy_getinfo(t->easy, CURLINFO_PRIMARY_IP, &peer);
+    request->private_peer = !peer || rh_http_text_is_private(peer);
     request->status = (int)status;
     request->reused = connects == 0;
     request->ms = (us + 500) / 1000;

@@ -9,6 +9,7 @@ local OPTIONS = {
     bearer = "text", basic = "table",
     timeout = "duration", connect_timeout = "duration", retry = "table", redirects = "integer",
     max_body = "size", ca = "string", proxy = "text", unix_socket = "string", aws = "table",
+    public_only = "boolean", session = "table",
 }
 
 -- A copy of `base` with `more` in it.
@@ -25,7 +26,7 @@ end
 
 local READ = with(OPTIONS, { expect = "any", secret = "any" })
 local WRITE = with(READ, {
-    body = "text", json = "any", form = "table", file = "string|table", stall = "duration",
+    body = "text", json = "any", form = "table", file = "string|table", stall = "duration", multipart = "table",
     idempotent = "boolean", idempotency_key = "text",
 })
 local DOWNLOAD = with(OPTIONS, { expect = "any", to = "string", mode = "string", sha256 = "string", stall = "duration" })
@@ -123,6 +124,9 @@ local function credentials(args, given, where)
         fail(where, "bearer, basic and aws exclude each other")
     end
     args.aws = signature(given.aws, where)
+    if args.aws and given.multipart then
+        fail(where, "a multipart form cannot be signed")
+    end
     if (basic or given.bearer) and has_header(args.headers, "authorization") then
         fail(where, "headers.Authorization and %s exclude each other", basic and "basic" or "bearer")
     end
@@ -160,9 +164,37 @@ local function sent_file(args, given, where)
     end
 end
 
+-- { title = "x", report = { file = "a.pdf" } } → { { name, text }, { name, file, filename, type } }, sorted
+local function parts(given, where)
+    local list = {}
+    for name, value in pairs(given) do
+        if type(name) ~= "string" then
+            fail(where, "multipart is a table of name = value")
+        end
+        local part
+        if type(value) ~= "table" or rt.is_unknown(value) then
+            part = { text = field_text(value, where, "multipart." .. name) }
+        else
+            part = rt.options(value, { file = "string", text = "text", filename = "string", type = "string" },
+                where .. ": multipart." .. name)
+            if (part.file == nil) == (part.text == nil) then
+                fail(where, "multipart.%s is a text or a file", name)
+            end
+            part.filename = part.file and (part.filename or part.file:match("[^/]*$")) or nil
+        end
+        part.name = name
+        list[#list + 1] = part
+    end
+    table.sort(list, function(a, b) return a.name < b.name end)
+    if #list == 0 then
+        fail(where, "multipart is empty")
+    end
+    return list
+end
+
 local function body(args, given, where)
     local kinds = {}
-    for _, kind in ipairs { "body", "form", "json", "file" } do
+    for _, kind in ipairs { "body", "form", "json", "file", "multipart" } do
         if given[kind] ~= nil then
             kinds[#kinds + 1] = kind
         end
@@ -178,6 +210,8 @@ local function body(args, given, where)
         put_header(args.headers, "Content-Type", "application/x-www-form-urlencoded")
     elseif given.file then
         sent_file(args, given.file, where)
+    elseif given.multipart then
+        args.multipart = parts(given.multipart, where)
     end
 end
 
@@ -226,9 +260,16 @@ local function arguments(method, url, opts, spec, where)
         ca = given.ca, proxy = given.proxy, unix_socket = given.unix_socket,
         expect = statuses(given.expect, where, "expect"), secret = secret_path(given.secret, where),
     }
+    if given.public_only and (given.proxy or given.unix_socket) then
+        fail(where, "public_only: behind a proxy or a socket nobody here knows which address is asked")
+    end
+    args.public_only = given.public_only or nil
+    if given.session then
+        args.session, args.inner = M.session_of(given.session, where)
+    end
     credentials(args, given, where)
     body(args, (spec == WRITE or spec == SAMPLE) and given or {}, where)
-    if given.file or spec == DOWNLOAD or spec == DIGEST then
+    if given.file or given.multipart or spec == DOWNLOAD or spec == DIGEST then
         as_stream(args, given)
     end
     if given.idempotency_key ~= nil then

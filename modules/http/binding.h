@@ -13,6 +13,7 @@ typedef struct rh_http_parts {
     rh_buffer lines; /* headers, each ended by a NUL */
     const char **headers;
     rh_http_aws aws;
+    rh_http_part *form;
 } rh_http_parts;
 
 /* Reads the request that the table at 1, which is alone on the stack, describes (see http_lua.c). The spec's
@@ -22,6 +23,7 @@ rh_http_parts *rh_http_read_spec(lua_State *L, rh_http_spec *spec);
 void rh_http_free_parts(rh_http_parts *parts);
 lua_Integer rh_http_integer(lua_State *L, const char *field, lua_Integer otherwise);
 
+int rh_http_jar_lua(lua_State *L);    /* native.jar */
 int rh_http_sample_lua(lua_State *L); /* native.sample */
 
 #endif

@@ -1,11 +1,13 @@
 #include "http.h"
 
+#include "address.h"
 #include "core/loop.h"
 #include "core/mask.h"
 #include "core/module.h"
 #include "multi.h"
 #include "transfer.h"
 
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +34,11 @@ void rh_http_transfer_free(transfer *t)
     curl_easy_cleanup(t->easy);
     curl_slist_free_all(t->headers);
     rh_http_certificate_release(t->certificate);
+    curl_mime_free(t->form);
+    for (size_t i = 0; i < t->part_files_count; i++)
+        rh_http_file_close(t->part_files[i].file);
+    free(t->part_files);
+    rh_http_jar_release(t->jar);
     rh_http_file_close(t->source);
     rh_http_file_close(t->sink);
     rh_buffer_free(&t->upload);
@@ -152,6 +159,25 @@ static void set_options(transfer *t, const rh_http_spec *spec)
         curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, spec->unix_socket);
 }
 
+/* After DNS, and before a byte is sent: what a name leads to is known here, and nowhere else for certain. */
+static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    transfer *t = data;
+    if (purpose == CURLSOCKTYPE_IPCXN && rh_http_address_is_private(&address->addr)) {
+        getnameinfo(&address->addr, address->addrlen, t->refused, sizeof t->refused, NULL, 0,
+                    NI_NUMERICHOST);
+        return CURL_SOCKET_BAD;
+    }
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+static void set_guard(transfer *t)
+{
+    curl_easy_setopt(t->easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    curl_easy_setopt(t->easy, CURLOPT_OPENSOCKETDATA, t);
+    curl_easy_setopt(t->easy, CURLOPT_FRESH_CONNECT, 1L); /* a kept one has not been asked */
+}
+
 static void sink_ready(void *data)
 {
     transfer *t = data;
@@ -221,6 +247,13 @@ static bool set_up(transfer *t, const rh_http_spec *spec, rh_error *error)
     if (!is_http(spec->url) || curl_easy_setopt(t->easy, CURLOPT_URL, spec->url) != CURLE_OK)
         return rh_fail(error, "url", "%s: this is not an http:// or https:// URL", t->label);
     set_options(t, spec);
+    if (spec->public_only)
+        set_guard(t);
+    if (spec->jar) {
+        t->jar = spec->jar;
+        rh_http_jar_retain(t->jar);
+        rh_http_jar_use(t->jar, t->easy);
+    }
     if (!rh_http_set_request(t, spec, error) || !open_sink(t, spec, error))
         return false;
     rh_http_set_answer(t);

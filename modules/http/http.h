@@ -5,7 +5,8 @@
  * answer of any status is a result; op.error is set where there is no (whole) answer:
  *   url · dns · network (this machine has no route) · connect · tls · timeout · reset (the connection
  *   broke before the answer was whole) · body_too_large · protocol (not HTTP, or an encoding that does
- *   not decode) · header · cancelled · io, changed (a file that is sent or received) · checksum
+ *   not decode) · header · cancelled · io, changed (a file that is sent or received) · checksum ·
+ *   private_address
  * Messages name method and URL; both they and the URL are masked. */
 #ifndef RH_MODULES_HTTP_H
 #define RH_MODULES_HTTP_H
@@ -29,33 +30,51 @@ typedef struct rh_http_aws {
     const char *service; /* "s3" */
 } rh_http_aws;
 
+/* A part of a multipart form: a text, or a file. */
+typedef struct rh_http_part {
+    const char *name;
+    const char *text; /* NULL: `file` is sent */
+    size_t size;
+    const char *file, *filename; /* filename: what the server is told */
+    const char *type;            /* or NULL */
+} rh_http_part;
+
 /* What to send. Everything is copied by rh_http_start(). */
 typedef struct rh_http_spec {
     const char *method;         /* "GET"; upper case */
     const char *url;            /* http or https */
     const char *unix_socket;    /* connect there instead of to the URL's host; NULL: no */
     const char *const *headers; /* "Name: value", NULL-terminated; NULL: none */
-    const void *body;           /* NULL: none */
+
+    /* At most one of these three is sent. */
+    const void *body; /* NULL: none */
     size_t body_size;
-    const char *file;               /* sent instead of a body, or NULL; never all of it in memory */
-    int64_t file_offset, file_size; /* the part of it; size < 0: to its end */
-    const char
-        *to; /* the answer's body (of a 2xx) goes into this file, whole or not at all; or NULL */
-    int to_mode;            /* of the file; < 0: of the one it replaces, else 0644 */
-    bool digest;            /* without `to`: the body is hashed and dropped */
-    const char *sha256;     /* what that body's digest must be (hex), or NULL: code "checksum" */
-    const rh_http_aws *aws; /* or NULL */
-    const char *bearer;     /* a token, or NULL */
-    const char *user;       /* HTTP basic, or NULL */
-    const char *password;   /* with user */
-    const char *ca;         /* PEM file of authorities instead of the system's, or NULL */
-    const char *proxy;      /* URL, "environment", or NULL: none */
-    int64_t delay_ms;       /* wait this long before sending: a retry's pause */
-    int64_t timeout_ms;     /* for the whole request, after the delay; <= 0: none but the task's */
+    const char *file;               /* never all of it in memory; NULL: none */
+    int64_t file_offset, file_size; /* the part of it that is sent; size < 0: to its end */
+    const rh_http_part *parts;      /* multipart/form-data */
+    size_t parts_count;
+
+    /* Where the body of a 2xx goes instead of to request->body. */
+    const char *to;     /* into this file, whole or not at all; or NULL */
+    int to_mode;        /* of that file; < 0: of the one it replaces, else 0644 */
+    bool digest;        /* without `to`: it is hashed and dropped */
+    const char *sha256; /* what its digest must be (hex), or NULL: code "checksum" */
+
+    const char *bearer;      /* a token, or NULL */
+    const char *user;        /* HTTP basic, or NULL */
+    const char *password;    /* with user */
+    const rh_http_aws *aws;  /* or NULL */
+    struct rh_http_jar *jar; /* cookies (jar.h), which is retained; or NULL: none */
+
+    const char *ca;     /* PEM file of authorities instead of the system's, or NULL */
+    const char *proxy;  /* URL, "environment", or NULL: none */
+    bool public_only;   /* connect to no private address: code "private_address" */
+    bool certificate;   /* tell of the server's certificate: takes a new connection */
+    int64_t delay_ms;   /* wait this long before sending: a retry's pause */
+    int64_t timeout_ms; /* for the whole request, after the delay; <= 0: none but the task's */
     int64_t connect_timeout_ms; /* <= 0: 10 s */
     int64_t stall_ms;           /* not one byte for so long ends it with "timeout"; <= 0: it may */
     size_t max_body;            /* bytes, after decompression; 0: RH_HTTP_MAX_BODY */
-    bool certificate;           /* tell of the server's certificate: takes a new connection */
     bool once; /* must not be sent twice: takes a new connection, since libcurl repeats a request by
                   itself when a kept connection turns out to be dead */
 } rh_http_spec;
@@ -72,12 +91,12 @@ typedef struct rh_http_request {
     char *redirect; /* where a 3xx points to, absolute; or NULL */
     rh_http_redirect redirect_to;
     int64_t retry_after;              /* seconds, from Retry-After; 0: none */
-    int64_t sent, received;           /* bytes of `file`, of what went to `to` or was hashed */
-    char sent_sha256[65], sha256[65]; /* their SHA-256 in hex */
     int64_t ms;                       /* from sending to the end of the body */
-    struct rh_http_certificate
-        *certificate; /* tls.h; NULL: none was asked for, or there was no TLS */
-    bool reused;      /* went over a kept connection */
+    int64_t sent, received;           /* bytes of `file`; of what went to `to` or was hashed */
+    char sent_sha256[65], sha256[65]; /* their SHA-256 in hex, or "" */
+    struct rh_http_certificate *certificate; /* tls.h; NULL: not asked for, or no TLS */
+    bool private_peer;                       /* the address that answered is no public one */
+    bool reused;                             /* went over a kept connection */
     struct rh_http_transfer *transfer;
 } rh_http_request;
 

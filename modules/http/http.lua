@@ -9,6 +9,7 @@ local asked = part("arguments", rt)
 local with, describe = asked.with, asked.describe
 
 local http = {}
+local sessions = part("session", rt, asked, native, http)
 
 -- What may pass by itself, and so is worth another attempt.
 local TRANSIENT_STATUS = { [429] = true, [502] = true, [503] = true, [504] = true }
@@ -33,15 +34,19 @@ local function redirected(args, request, response)
     if status == 303 and request.method ~= "HEAD" or (status == 301 or status == 302) and request.method == "POST" then
         next_request.method = "GET"
         next_request.body, next_request.json, next_request.form, next_request.file = nil, nil, nil, nil
+        next_request.multipart = nil
     end
     if response.redirect_to == "same origin" then
         return next_request
     end
-    if next_request.body ~= nil or next_request.json ~= nil or next_request.form or next_request.file then
+    if next_request.body ~= nil or next_request.json ~= nil or next_request.form or next_request.file
+        or next_request.multipart then
         rt.raise("redirect", ("%s redirects to %s, another host, which would get the request's body; not followed")
             :format(describe(args), target:match("^%a+://[^/?#]*")))
     end
     next_request.bearer, next_request.user, next_request.password, next_request.aws = nil, nil, nil, nil
+    -- what the world's servers point to is not this network's business (a cloud's metadata service)
+    next_request.public_only = args.public_only or not (response.private_peer or args.proxy or args.unix_socket) or nil
     next_request.headers = {}
     for _, header in ipairs(request.headers) do
         if HARMLESS[header[1]:lower()] and not rt.is_secret(header[2]) then
@@ -53,7 +58,7 @@ end
 
 -- One attempt, redirects included; `left` says how many ms there are.
 local function attempt(args, delay, left)
-    local request = with(args, { delay = delay })
+    local request = with(args, { delay = delay, jar = sessions.jar(args) })
     for _ = 0, args.redirects do
         request.timeout = left() - (request.delay or 0)
         local response = native.request(request)
@@ -68,7 +73,7 @@ local function attempt(args, delay, left)
         :format(describe(args), args.redirects, request.url))
 end
 
-local function exchange(args)
+local function send(args)
     local deadline = rt.now() + args.timeout
     local function left()
         return math.max(deadline - rt.now(), 1)
@@ -99,6 +104,10 @@ local function exchange(args)
             return result
         end
     end
+end
+
+local function exchange(args)
+    return sessions.exchange(args, send)
 end
 
 -- ---- the result ----
@@ -296,7 +305,14 @@ http.sha256 = rt.effect {
     end,
 }
 
-http.sample = part("sample", rt, asked, native)
+http.sample = part("sample", rt, asked, function(args)
+    return sessions.exchange(args, function()
+        return native.sample(with(args, { jar = sessions.jar(args) }))
+    end)
+end)
+
+--- A pure handle: { url, login = function(session) … end } and what its requests have in common.
+http.session = sessions.new
 
 local client = { exchange = exchange, shape = shape, at_path = at_path, excerpt = excerpt, one_of = one_of }
 http.check = part("check", rt, asked, client, part("conditions", rt, asked, client))

@@ -4,13 +4,15 @@
  *       where they apply: sent, sent_sha256 (of `file`), received, sha256 (of what went to `to`, or was hashed)
  *       certificate (where it was asked for): see push_certificate
  *   native.sample{ …, count, duration (ms), concurrency, rate, expect } ⏳ → see sample_lua.c
+ *   native.jar() → the cookies of a session
  *   native.secret(name, text) → secret
- *   native.parts → { arguments, check, conditions, sample }: sources of the sugar's parts
+ *   native.parts → { arguments, check, … }: sources of the sugar's parts
  *
  * Fields of a request: method, url (text), query and form (arrays of { name, value }), json (any value),
  * body (text), file, file_offset, file_size, to, to_mode, digest, sha256, stall (ms), aws { access_key,
  * secret_key, session_token, region, service }, headers (array of { name, value }), bearer, user and password (text), ca, proxy,
- * unix_socket, delay, timeout, connect_timeout (ms), max_body (bytes), once. A text is a string or a
+ * unix_socket, delay, timeout, connect_timeout (ms), max_body (bytes), once, certificate, public_only, jar, multipart (array of
+ * { name, text | file, filename, type }). A text is a string or a
  * secret; secrets are opened here, also inside `json`. */
 #include "binding.h"
 #include "tls.h"
@@ -97,6 +99,8 @@ static int push_response(rh_op *op, lua_State *L)
         lua_pushstring(L, kinds[request->redirect_to]);
         lua_setfield(L, -2, "redirect_to");
     }
+    lua_pushboolean(L, request->private_peer);
+    lua_setfield(L, -2, "private_peer");
     if (request->certificate) {
         push_certificate(L, request->certificate);
         lua_setfield(L, -2, "certificate");
@@ -154,6 +158,7 @@ static int close_engine(lua_State *L)
 RH_EMBED(rh_http_arguments, RH_LUA_DIR "/modules/http/arguments.luac")
 RH_EMBED(rh_http_sample_part, RH_LUA_DIR "/modules/http/sample.luac")
 RH_EMBED(rh_http_conditions, RH_LUA_DIR "/modules/http/conditions.luac")
+RH_EMBED(rh_http_session, RH_LUA_DIR "/modules/http/session.luac")
 RH_EMBED(rh_http_check, RH_LUA_DIR "/modules/http/check.luac")
 
 static void set_part(lua_State *L, const char *name, const char *text, const char *end)
@@ -164,13 +169,17 @@ static void set_part(lua_State *L, const char *name, const char *text, const cha
 
 static int open_http(lua_State *L)
 {
-    static const luaL_Reg functions[] = {
-        {"request", request}, {"sample", rh_http_sample_lua}, {"secret", secret}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"request", request},
+                                         {"sample", rh_http_sample_lua},
+                                         {"jar", rh_http_jar_lua},
+                                         {"secret", secret},
+                                         {NULL, NULL}};
     luaL_newlib(L, functions);
-    lua_createtable(L, 0, 4);
+    lua_createtable(L, 0, 5);
     set_part(L, "arguments", rh_http_arguments, rh_http_arguments_end);
     set_part(L, "sample", rh_http_sample_part, rh_http_sample_part_end);
     set_part(L, "conditions", rh_http_conditions, rh_http_conditions_end);
+    set_part(L, "session", rh_http_session, rh_http_session_end);
     set_part(L, "check", rh_http_check, rh_http_check_end);
     lua_setfield(L, -2, "parts");
     lua_createtable(L, 0, 1);

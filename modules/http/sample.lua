@@ -1,5 +1,5 @@
 -- http.sample: many requests of one kind, measured.
-local rt, asked, native = ...
+local rt, asked, take = ...
 
 local describe = asked.describe
 
@@ -56,7 +56,7 @@ return rt.effect {
             or ("%s at once"):format(tostring(args.concurrency)))
     end,
     call = function(args)
-        local found = native.sample(args)
+        local found = take(args)
         local result = {
             count = found.count, errors = found.errors, bytes = found.bytes, ms = found.elapsed,
             error_rate = found.count > 0 and found.errors / found.count or 0.0,

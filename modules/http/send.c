@@ -51,20 +51,24 @@ static bool add_headers(rh_http_transfer *t, const rh_http_spec *spec, rh_error 
     }
     if (spec->aws)
         return true; /* libcurl would sign what the next two take away */
-    if (!typed)
+    if (!typed && spec->parts_count == 0)
         t->headers = curl_slist_append(t->headers, "Content-Type:"); /* none rather than a form's */
     t->headers =
         curl_slist_append(t->headers, "Expect:"); /* costs a second where it is not known */
     return true;
 }
 
-static size_t take(char *bytes, size_t one, size_t room, void *data)
+static size_t take_from(rh_http_file *file, char *bytes, size_t room)
 {
-    rh_http_transfer *t = data;
-    int64_t count = rh_http_file_take(t->source, bytes, one * room);
+    int64_t count = rh_http_file_take(file, bytes, room);
     return count == RH_HTTP_LATER ? CURL_READFUNC_PAUSE
            : count < 0            ? CURL_READFUNC_ABORT
                                   : (size_t)count;
+}
+
+static size_t take(char *bytes, size_t one, size_t room, void *data)
+{
+    return take_from(((rh_http_transfer *)data)->source, bytes, one * room);
 }
 
 /* libcurl sends it once more over a new connection where a kept one was dead. */
@@ -99,6 +103,62 @@ static bool set_file(rh_http_transfer *t, const rh_http_spec *spec, rh_error *er
     return true;
 }
 
+/* ---- forms ---- */
+
+static size_t take_part(char *bytes, size_t one, size_t room, void *data)
+{
+    return take_from(((rh_http_part_file *)data)->file, bytes, one * room);
+}
+
+static int rewind_part(void *data, curl_off_t offset, int origin)
+{
+    if (offset != 0 || origin != SEEK_SET)
+        return CURL_SEEKFUNC_CANTSEEK;
+    rh_http_file_rewind(((rh_http_part_file *)data)->file);
+    return CURL_SEEKFUNC_OK;
+}
+
+/* libcurl asks a part that has said "later" only after a pause, and takes no pause where another part's bytes
+ * came just before: it is paused here for certain. */
+static void part_ready(void *data)
+{
+    rh_http_transfer *t = data;
+    curl_easy_pause(t->easy, CURLPAUSE_SEND);
+    rh_http_multi_go_on(t->easy);
+}
+
+static bool add_part(rh_http_transfer *t, const rh_http_part *part, rh_error *error)
+{
+    curl_mimepart *mime = curl_mime_addpart(t->form);
+    curl_mime_name(mime, part->name);
+    if (part->type)
+        curl_mime_type(mime, part->type);
+    if (part->text) {
+        curl_mime_data(mime, part->text, part->size);
+        return true;
+    }
+    rh_http_part_file *file = &t->part_files[t->part_files_count];
+    file->transfer = t;
+    file->file = rh_http_source(part->file, 0, -1, part_ready, t, error);
+    if (!file->file)
+        return false;
+    t->part_files_count++;
+    curl_mime_filename(mime, part->filename);
+    curl_mime_data_cb(mime, rh_http_source_size(file->file), take_part, rewind_part, NULL, file);
+    return true;
+}
+
+static bool set_form(rh_http_transfer *t, const rh_http_spec *spec, rh_error *error)
+{
+    t->form = curl_mime_init(t->easy);
+    t->part_files = rh_alloc(spec->parts_count * sizeof *t->part_files);
+    for (size_t i = 0; i < spec->parts_count; i++)
+        if (!add_part(t, &spec->parts[i], error))
+            return false;
+    curl_easy_setopt(t->easy, CURLOPT_MIMEPOST, t->form);
+    return true;
+}
+
 static void set_body(rh_http_transfer *t, const rh_http_spec *spec)
 {
     rh_buffer_add(&t->upload, spec->body ? spec->body : "", spec->body ? spec->body_size : 0);
@@ -114,7 +174,9 @@ static bool set_method(rh_http_transfer *t, const rh_http_spec *spec, rh_error *
         curl_easy_setopt(t->easy, CURLOPT_NOBODY, 1L);
     if (spec->file && !set_file(t, spec, error))
         return false;
-    if (!spec->file && (spec->body || sends))
+    if (spec->parts_count > 0 && !set_form(t, spec, error))
+        return false;
+    if (!spec->file && spec->parts_count == 0 && (spec->body || sends))
         set_body(t, spec);
     curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, spec->method);
     return true;

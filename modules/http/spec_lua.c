@@ -1,5 +1,6 @@
 /* A request, as the sugar describes it, made into the engine's spec. */
 #include "binding.h"
+#include "jar.h"
 
 #include "core/json.h"
 #include "core/luaerror.h"
@@ -17,7 +18,9 @@ void rh_http_free_parts(rh_http_parts *parts)
     rh_buffer_free(&parts->body);
     rh_buffer_free(&parts->lines);
     free(parts->headers);
+    free(parts->form);
     parts->headers = NULL;
+    parts->form = NULL;
 }
 
 static int parts_gc(lua_State *L)
@@ -188,6 +191,73 @@ static void mask_basic(lua_State *L, const char *user, const char *password)
         rh_mask_add_basic(rh_mask_process(), name, user, password, strlen(password));
 }
 
+/* ---- cookies ---- */
+
+static const char JAR[] = "rollout.http.jar";
+
+static int jar_gc(lua_State *L)
+{
+    rh_http_jar **jar = lua_touserdata(L, 1);
+    rh_http_jar_release(*jar);
+    *jar = NULL;
+    return 0;
+}
+
+/* native.jar() → a jar for the field `jar` of requests */
+int rh_http_jar_lua(lua_State *L)
+{
+    rh_http_jar **jar = lua_newuserdatauv(L, sizeof(rh_http_jar *), 0);
+    *jar = NULL;
+    if (luaL_newmetatable(L, JAR)) {
+        lua_pushcfunction(L, jar_gc);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_setmetatable(L, -2);
+    *jar = rh_http_jar_new();
+    if (!*jar)
+        rh_raisef(L, "http", "libcurl is out of memory");
+    return 1;
+}
+
+static rh_http_jar *jar_field(lua_State *L)
+{
+    lua_getfield(L, 1, "jar");
+    rh_http_jar **jar = lua_isnil(L, -1) ? NULL : luaL_checkudata(L, -1, JAR);
+    return jar ? *jar : NULL;
+}
+
+/* ---- forms ---- */
+
+static const char *part_text(lua_State *L, int part, const char *name)
+{
+    lua_getfield(L, part, name);
+    return lua_isnil(L, -1) ? NULL : c_text(L, -1, name);
+}
+
+/* The field `multipart`, an array of { name, text | file, filename, type }. Its texts stay on the stack. */
+static size_t read_form(lua_State *L, rh_http_parts *parts)
+{
+    if (lua_getfield(L, 1, "multipart") != LUA_TTABLE)
+        return 0;
+    int list = lua_gettop(L);
+    size_t count = lua_rawlen(L, list);
+    luaL_checkstack(L, (int)count * 6, "too many parts");
+    parts->form = rh_alloc((count + 1) * sizeof *parts->form);
+    for (size_t i = 0; i < count; i++) {
+        lua_geti(L, list, (lua_Integer)i + 1);
+        int part = lua_gettop(L);
+        parts->form[i] = (rh_http_part){
+            .name = part_text(L, part, "name"),
+            .file = part_text(L, part, "file"),
+            .filename = part_text(L, part, "filename"),
+            .type = part_text(L, part, "type"),
+        };
+        if (lua_getfield(L, part, "text") != LUA_TNIL)
+            parts->form[i].text = rh_check_secret_text(L, -1, &parts->form[i].size);
+    }
+    return count;
+}
+
 rh_http_parts *rh_http_read_spec(lua_State *L, rh_http_spec *spec)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -215,6 +285,7 @@ rh_http_parts *rh_http_read_spec(lua_State *L, rh_http_spec *spec)
         .once = flag_field(L, "once"),
         .digest = flag_field(L, "digest"),
         .certificate = flag_field(L, "certificate"),
+        .public_only = flag_field(L, "public_only"),
         .method = text_field(L, "method"),
         .file = text_field(L, "file"),
         .to = text_field(L, "to"),
@@ -225,6 +296,9 @@ rh_http_parts *rh_http_read_spec(lua_State *L, rh_http_spec *spec)
         .unix_socket = text_field(L, "unix_socket"),
         .aws = aws_field(L, &parts->aws) ? &parts->aws : NULL,
     };
+    spec->jar = jar_field(L);
+    spec->parts_count = read_form(L, parts);
+    spec->parts = parts->form;
     spec->user = text_field(L, "user");
     spec->password = text_field(L, "password");
     mask_basic(L, spec->user, spec->password);

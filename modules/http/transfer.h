@@ -6,10 +6,17 @@
 #include "http.h"
 
 #include "file.h"
+#include "jar.h"
 #include "tls.h"
 
 #include <curl/curl.h>
 #include <uv.h>
+
+/* A file that is a part of a form. */
+typedef struct rh_http_part_file {
+    struct rh_http_transfer *transfer;
+    rh_http_file *file;
+} rh_http_part_file;
 
 typedef struct rh_http_transfer {
     CURL *easy;
@@ -19,11 +26,16 @@ typedef struct rh_http_transfer {
     uv_timer_t *delay; /* while the request waits to be sent */
     rh_buffer upload;
     rh_http_file *source; /* a file that is sent, or NULL */
-    rh_http_file *sink;   /* where the answer goes, or NULL: request->body */
+    curl_mime *form;
+    rh_http_part_file *part_files;
+    size_t part_files_count;
+    rh_http_jar *jar;
+    rh_http_file *sink; /* where the answer goes, or NULL: request->body */
     char sha256[RH_SHA256_HEX];
     char *label; /* "GET https://…", masked, for messages */
     size_t max_body;
     bool too_large;
+    char refused[64]; /* the private address that was not connected to */
     bool tells_certificate;
     bool signs; /* AWS SigV4 */
     bool added; /* to the multi handle */
