@@ -4,20 +4,35 @@ local engine = require "lang.engine"
 
 local recorded = {}
 
---- The effects of that name that have ended well, of earlier processes too, in the order in which they ended:
---- { key, time (ms), result, describe }. Of a secret result nothing is kept: `result` is nil.
-function recorded.effects(name)
-    local described, list = {}, {}
-    for _, event in ipairs(host.history "effect.begin") do
-        described[event.key] = event.payload.effect == name and (event.payload.describe or name) or nil
+-- What was found of the effects of a name: it is asked for again and again, and only what is new is looked through.
+local found = {} -- name → { seq = looked at so far, begun = key → describe, list, at = key → index }
+
+local function look(name)
+    local known = found[name] or { seq = 0, begun = {}, list = {}, at = {} }
+    found[name] = known
+    local newest = known.seq
+    for _, event in ipairs(host.history("effect.begin", known.seq)) do
+        known.begun[event.key] = event.payload.effect == name and (event.payload.describe or name) or nil
+        newest = math.max(newest, event.seq)
     end
-    for _, event in ipairs(host.history "effect.end") do
-        if described[event.key] and event.payload.status == "ok" then
-            list[#list + 1] = { key = event.key, time = event.time, result = event.payload.value,
-                describe = described[event.key] }
+    for _, event in ipairs(host.history("effect.end", known.seq)) do
+        local describe = known.begun[event.key]
+        if describe and event.payload.status == "ok" then
+            local at = known.at[event.key] or #known.list + 1
+            known.at[event.key] = at
+            known.list[at] = { key = event.key, time = event.time, result = event.payload.value, describe = describe }
         end
+        newest = math.max(newest, event.seq)
     end
-    return list
+    known.seq = newest
+    return known.list
+end
+
+--- The effects of that name that have ended well, of earlier processes too, in the order in which they ended:
+--- { key, time (ms), result, describe }, not to be changed. Of a secret result nothing is kept: `result` is nil.
+function recorded.effects(name)
+    local list = look(name)
+    return table.move(list, 1, #list, 1, {})
 end
 
 -- ---- facts about steps ----

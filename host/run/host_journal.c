@@ -130,15 +130,16 @@ static void push_event(lua_State *L, const rh_event *event)
     lua_setfield(L, -2, "replayed");
 }
 
-/* ([type]) → array */
+/* ([type, [seq]]) → array of those after that seq */
 static int history(lua_State *L)
 {
     rh_host *host = rh_host_of(L);
     const char *type = luaL_optstring(L, 1, NULL);
+    const int64_t after = luaL_optinteger(L, 2, 0);
     lua_newtable(L);
     lua_Integer count = 0;
     rh_event event;
-    for (int64_t seq = 1; host->journal && seq <= rh_journal_last(host->journal); seq++) {
+    for (int64_t seq = after + 1; host->journal && seq <= rh_journal_last(host->journal); seq++) {
         if (type && strcmp(rh_journal_type(host->journal, seq), type) != 0)
             continue;
         if (!rh_journal_at(host->journal, seq, &event))
