@@ -185,6 +185,7 @@ local function record(self, before, status)
     return {
         tool = self.given.tool, database = self.given.db.name, version = status.version,
         pending = before.status.pending, applied = without(status.applied, set_of(before.status.applied)),
+        reverted = before.status.back,
         before = before.snapshot, after = self.database:snapshot(), started = before.at,
         backup = backup and { path = backup.path, sha256 = backup.sha256 } or nil,
     }
@@ -228,6 +229,7 @@ local function failure(self, before, status, ran)
 end
 
 function Migration:run()
+    self.before = nil -- a second attempt looks again
     if self.driver.prepare then
         self.driver:prepare()
     end

@@ -89,7 +89,9 @@ function Alembic:target(scripts, problems)
 end
 
 function Alembic:status()
-    local scripts = self:scripts()
+    -- Within the step its files do not change, and asking Python costs most of a second.
+    local scripts = self.migration.before and self.told or self:scripts()
+    self.told = scripts
     local problems, current = {}, {}
     for i, row in ipairs(self.migration.database:own_rows(TABLE, ROWS)) do
         current[i] = row.revision

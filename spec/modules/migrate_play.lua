@@ -1,6 +1,7 @@
 -- For the migrate specs: a playbook that backs a real database up and migrates it. `text` stands in a stage; `db` is the
 -- database, `backup` what was made of it (nil where it holds no table).
 local t = require "spec.helper"
+local uv = require "luv"
 
 local play = {}
 
@@ -17,18 +18,79 @@ end)
 return result
 ]]
 
--- Runs it, with facts read off its events: `result` of the step `migrate`, `problem` (the innermost error) of what failed.
--- options: those of t.play, url, backup = false
-function play.run(url, text, options)
-    options = options or {}
+local function command(url, text, options)
     options.env = options.env or {}
     options.env.DATABASE_URL = url
     local module = url:find("^mysql") and "mysql" or "pg"
     local format = module == "pg" and "postgresql" or "mysql"
-    local state = options.empty and "false" or "true"
-    options[1], options[2] = "--env", options.environment or "test"
-    local result = t.play(PLAYBOOK:format(module, module, format, module, state, text), options)
-    return play.read(result)
+    options[#options + 1], options[#options + 2] = "--env", options.environment or "test"
+    return PLAYBOOK:format(module, module, format, module, options.empty and "false" or "true", text), options
+end
+
+-- Runs it: what t.play returns, and `result` of the step `migrate`, `problem` (the innermost error) of the first unit that
+-- failed, `failed` (its key). options: those of t.play, environment, empty = true (no backup)
+function play.run(url, text, options)
+    return play.read(t.play(command(url, text, options or {})))
+end
+
+-- Starts it: { host, state, folder, env }.
+function play.start(url, text, options)
+    local playbook, all = command(url, text, options)
+    local path, folder = t.playbook(playbook, nil, all.folder)
+    local run = { folder = folder, state = folder .. "/state", env = all.env }
+    run.host = t.start_host { path, "--output", "json", "--env", "test", cwd = folder, env = all.env, state = run.state }
+    return run
+end
+
+function play.resume(run)
+    return play.read(t.digest_events(t.host { "resume", "--output", "json", cwd = run.folder, env = run.env, state = run.state,
+        timeout = 60 }))
+end
+
+local function is_alive(pid)
+    local stat = io.open("/proc/" .. pid .. "/stat")
+    local state = stat and stat:read("a"):match("%) (%a)")
+    if stat then
+        stat:close()
+    end
+    return state and state ~= "Z"
+end
+
+-- What a power failure leaves of a run: nothing alive, neither host nor guardian nor command.
+function play.kill_all(run)
+    local folder = run.state .. "/runs/"
+    local ledger = t.read(folder .. t.list(folder)[1] .. "/spool/ledger")
+    local pids = { run.host.pid, tonumber(ledger:match("guardian (%d+)")) }
+    for pid in ledger:gmatch("pid %S+ (%d+)") do
+        pids[#pids + 1] = tonumber(pid)
+    end
+    for i, pid in ipairs(pids) do
+        if is_alive(pid) then
+            uv.kill(i > 2 and -pid or pid, "sigkill")
+        end
+    end
+    for _, pid in ipairs(pids) do
+        t.eventually("it is gone", function() return not is_alive(pid) end)
+    end
+    run.host:wait()
+end
+
+-- A database `app` with clients(id, name) and one row.
+function play.fresh(server)
+    if server.superuser then
+        server:sql("DROP DATABASE app WITH (FORCE)", "postgres")
+        server:sql("CREATE DATABASE app OWNER app", "postgres")
+        server:sql("SET ROLE app; CREATE TABLE clients (id INT PRIMARY KEY, name TEXT); INSERT INTO clients VALUES (1, 'a')")
+    else
+        server:sql("DROP DATABASE app; CREATE DATABASE app CHARACTER SET utf8mb4")
+        server:sql("CREATE TABLE clients (id INT PRIMARY KEY, name TEXT); INSERT INTO clients VALUES (1, 'a')", "app")
+    end
+end
+
+-- "id,name"
+function play.columns(server, name)
+    return (server:sql(("SELECT column_name FROM information_schema.columns WHERE table_schema IN ('app', 'public')"
+        .. " AND table_name = '%s' ORDER BY ordinal_position"):format(name), "app"):gsub("\n", ","))
 end
 
 -- The innermost error of the first unit that failed.
