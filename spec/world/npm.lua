@@ -1,4 +1,4 @@
--- Servers that only npm has, at the versions of vendor/npm, kept in build/npm from one run to the next.
+-- Servers and tools that only npm has, at the versions of vendor/npm, kept in build/npm from one run to the next.
 local uv = require "luv"
 local files = require "spec.world.files"
 local process = require "spec.world.process"
@@ -22,20 +22,31 @@ local function version_of(name)
     error(name .. " is not in vendor/npm", 3)
 end
 
--- Where the package lies, installed if it is not there: whole, since several specs may be at it.
-function M.package(name)
-    local home = ("%s/npm/%s-%s"):format(os.getenv("ROLLOUTHOST_BUILD") or "build", name:gsub("/", "-"), version_of(name))
+-- The folder node_modules that holds these packages, installed if it is not there: whole, since several specs may be at it.
+function M.modules(names)
+    local wanted = {}
+    for i, name in ipairs(names) do
+        wanted[i] = name .. "@" .. version_of(name)
+    end
+    local home = ("%s/npm/%s"):format(os.getenv("ROLLOUTHOST_BUILD") or "build",
+        (table.concat(wanted, "+"):gsub("/", "-"):gsub("@(%d)", "-%1"):gsub("@", "")))
     if not uv.fs_stat(home) then
         if process.run({ "sh", "-c", "command -v npm" }).code ~= 0 then
             run { "vendor/install", "node", timeout = 600 }
         end
         local temp = files.temp()
-        run { "npm", "install", "--prefix", temp, "--no-audit", "--no-fund", "--ignore-scripts",
-            name .. "@" .. version_of(name), timeout = 600 }
+        local command = { "npm", "install", "--prefix", temp, "--no-audit", "--no-fund", "--ignore-scripts",
+            "--legacy-peer-deps", timeout = 600 }
+        run(table.move(wanted, 1, #wanted, #command + 1, command))
         run { "mkdir", "-p", (home:gsub("/[^/]*$", "")) }
         run { "sh", "-c", 'cp -r "$1" "$2.$$" && { mv -T "$2.$$" "$2" 2>/dev/null || rm -r "$2.$$"; }', "sh", temp, home }
     end
-    return uv.fs_realpath(home) .. "/node_modules/" .. name
+    return uv.fs_realpath(home) .. "/node_modules"
+end
+
+-- Where that package lies.
+function M.package(name)
+    return M.modules { name } .. "/" .. name
 end
 
 return M
