@@ -1,10 +1,10 @@
 -- migrate: a schema migration by the project's own tool, tied to its backup and told by the tool's own table. It makes two
 -- units where it is called: a gate, `NAME: ready`, which refuses before anything is touched, and the step NAME.
+local _, rt = ...
 local fs, sh, time = require "rollout.fs", require "rollout.sh", require "rollout.time"
 local database = require "rollout.migrate_database"
 
-local DRIVERS = { alembic = "rollout.migrate_alembic", drizzle = "rollout.migrate_drizzle", prisma = "rollout.migrate_prisma",
-    sql = "rollout.migrate_sql" }
+local DRIVERS = { "alembic", "drizzle", "prisma", "sql" }
 
 local ANY = {}
 for code = 0, 255 do
@@ -23,58 +23,23 @@ Migration.__index = Migration
 -- ---- options ----
 
 local OPTIONS = {
-    tool = "string", db = "table", backup = "table", max_age = "string", cwd = "string", env = "table", command = "table",
-    timeout = "string", lock_timeout = "string", destructive = "string", when = "boolean", only = "string or table",
-    on_failure = "string", key = "string or number",
+    tool = { "string", required = true, one_of = DRIVERS }, db = { "table", required = true }, backup = "any",
+    max_age = { "duration", default = 3600000 }, cwd = "string", env = "table", command = "table",
+    timeout = { "duration", default = 1800000 }, lock_timeout = { "duration", default = 30000 }, destructive = "string",
+    when = "any", only = "any", on_failure = "any", key = "any",
 }
 
-local function wrong(where, text, ...)
-    error(("%s: %s"):format(where, text:format(...)), 0)
-end
-
-local function names(...)
-    local list = {}
-    for _, part in ipairs { ... } do
-        for name in pairs(part) do
-            list[#list + 1] = name
-        end
-    end
-    table.sort(list)
-    return table.concat(list, ", ")
-end
-
--- In plan mode what a step returned stands in for itself, and has no type of its own.
-local function checked(where, given)
-    if type(given) ~= "table" then
-        wrong(where, "options are a table: { tool = \"prisma\", db = db, backup = backup }")
-    end
-    local driver = DRIVERS[given.tool] and require(DRIVERS[given.tool])
-    if not driver then
-        wrong(where, "tool is %q; there are %s", tostring(given.tool), names(DRIVERS))
-    elseif given.db == nil then
-        wrong(where, "db is missing: the database that is migrated, as pg.database or mysql.database returned it")
-    end
-    for name, value in pairs(given) do
-        local kind = OPTIONS[name] or driver.options[name]
-        if not kind then
-            wrong(where, "unknown option %q; %s takes %s", tostring(name), given.tool, names(OPTIONS, driver.options))
-        elseif not kind:find(type(value), 1, true) and run.mode ~= "plan" then
-            wrong(where, "%s is a %s, not a %s", name, kind, type(value))
-        end
-    end
-    return driver
-end
-
 local function new(where, given)
-    local driver = checked(where, given)
-    local self = setmetatable({ name = where, given = given, env = {} }, Migration)
-    for name, value in pairs(given.env or {}) do
-        self.env[name] = value
+    local driver = require("rollout.migrate_" .. rt.options({ tool = given.tool }, { tool = OPTIONS.tool }, where).tool)
+    local spec = {}
+    for _, part in ipairs { OPTIONS, driver.options } do
+        for name, kind in pairs(part) do
+            spec[name] = kind
+        end
     end
-    self.timeout = time.duration(given.timeout or "30m")
-    self.max_age = time.duration(given.max_age or "1h")
-    self.lock_timeout = time.duration(given.lock_timeout or "30s")
-    self.database = database.of(given.db)
+    local self = setmetatable({ name = where, given = rt.options(given, spec, where) }, Migration)
+    self.env = self.given.env or {}
+    self.database = database.of(self.given.db)
     self.driver = driver.new(self)
     return self
 end
@@ -95,6 +60,16 @@ function Migration:command(default, ...)
     return argv
 end
 
+--- Why the tool does not run, or nil: before anything is begun, since a step that has begun is rolled back.
+function Migration:cannot_run(argv)
+    local ok, ran = pcall(self.read, self, argv)
+    if ok and ran.code == 0 then
+        return nil
+    end
+    local said = ok and (ran.err .. "\n" .. ran.out):gsub("npm warn[^\n]*\n", ""):match("[^\n]+") or ran.message
+    return ("`%s` does not run: %s"):format(table.concat(argv, " "), said or "exit code " .. ran.code)
+end
+
 --- A command that changes nothing: { code, out, err, … }, whatever its code.
 function Migration:read(argv)
     return sh.read(argv, { cwd = self.given.cwd, env = self.env, ok = ANY })
@@ -105,6 +80,8 @@ local function application()
     return ("rollouthost %s"):format(run.id or ""):sub(1, 60)
 end
 
+local OPTIONS_OF_SESSION = "-c lock_timeout=%d -c client_connection_check_interval=2000"
+
 -- What libpq and its like read: a lock that is not had in time is given up, so that nobody waits behind the migration; and
 -- the server looks whether its client still lives.
 local function session(self)
@@ -114,7 +91,7 @@ local function session(self)
     end
     if self.database.kind == "pg" then
         env.PGAPPNAME = env.PGAPPNAME or application()
-        env.PGOPTIONS = env.PGOPTIONS or ("-c lock_timeout=%d -c client_connection_check_interval=2000"):format(self.lock_timeout)
+        env.PGOPTIONS = env.PGOPTIONS or OPTIONS_OF_SESSION:format(self.given.lock_timeout)
     end
     return env
 end
@@ -122,43 +99,62 @@ end
 --- Runs the tool: { code, out, err, ms }, whatever its code, or { ended = why } where it was not done in time.
 function Migration:run_tool(argv)
     local ok, ran = pcall(sh.run, argv, { cwd = self.given.cwd, env = session(self), ok = ANY, capture = "4MiB",
-        timeout = ("%dms"):format(self.timeout), destructive = self.given.destructive })
+        timeout = ("%dms"):format(self.given.timeout), destructive = self.given.destructive })
     if ok then
         return ran
     elseif ran.code ~= "timeout" then
         error(ran, 0)
     end
-    return { code = 124, out = "", err = ran.message, ms = self.timeout, ended = ran.message }
+    return { code = 124, out = "", err = ran.message, ms = self.given.timeout, ended = ran.message }
 end
 
 -- ---- the backup ----
 
--- The backup's age and what speaks against it, as expectations; empty where there is nothing to lose.
-local function backup_checks(self)
+local function holds(name, measured, text)
+    return rt.expectation { name = name, verdict = "pass", measured = measured, text = text or name .. ": " .. measured }
+end
+
+local function fails(name, text)
+    return rt.expectation { name = name, verdict = "fail", measured = text, text = name .. ": " .. text }
+end
+
+-- Which backup it is and how old, or what speaks against it.
+local function check_backup(self)
     local backup, db = self.given.backup, self.given.db
     if not backup then
-        return { expect("tables without a backup: none was given (backup = db:dump's result)",
-            self.database:is_empty() and "none" or "some"):equals("none") }
+        if self.database:is_empty() then
+            return holds("backup", "none, and no table that could be lost")
+        end
+        return fails("backup", "there is none: give what db:dump returned, backup = backup")
     end
     local kept = fs.stat(backup.path)
     local age = time.now() - (backup.time or kept and kept.modified or 0)
-    return {
-        expect("backup " .. tostring(backup.path), kept and "there" or "gone"):equals("there"),
-        expect("backup proven by a restore", backup.verified and "yes" or "no"):equals("yes"),
-        expect("database of the backup", backup.database):equals(db.name),
-        expect("age of the backup", kept and age // 1000 or nil):at_most(self.max_age // 1000, "s"),
-    }
+    local text = ("%s of %s, %s old"):format(backup.path, tostring(backup.database), rt.show_duration(age // 1000 * 1000))
+    if not kept then
+        return fails("backup", backup.path .. " is not there any more")
+    elseif not backup.verified then
+        return fails("backup", text .. ", was not proven by a restore (verify = false)")
+    elseif backup.database ~= db.name then
+        return fails("backup", ("%s, is none of %s"):format(text, tostring(db.name)))
+    elseif age > self.given.max_age then
+        return fails("backup", ("%s, and it may be %s: make a new one"):format(text, rt.show_duration(self.given.max_age)))
+    end
+    return holds("backup", text)
 end
 
 -- ---- the parts ----
 
+local function listed(list)
+    return #list == 0 and "nothing" or table.concat(list, ", ")
+end
+
 function Migration:ready()
-    local checks = backup_checks(self)
+    local checks = { check_backup(self) }
     local status = self.driver:status(true)
     for _, problem in ipairs(status.problems) do
-        checks[#checks + 1] = expect("what stands against it", problem):equals("nothing")
+        checks[#checks + 1] = fails(self.given.tool, problem)
     end
-    checks[#checks + 1] = expect("pending", table.concat(status.pending, ", ")):exists()
+    checks[#checks + 1] = holds("pending", listed(status.pending))
     return checks
 end
 
@@ -191,15 +187,11 @@ local function record(self, before, status)
     }
 end
 
-local function listed(list)
-    return #list == 0 and "nothing" or table.concat(list, ", ")
-end
-
 local function last_lines(text, count)
     local lines = {}
-    for line in text:gmatch("[^\r\n]+") do
+    for line in text:gsub("\27%[[%d;?]*%a", ""):gmatch("[^\r\n]+") do
         if line:find("%S") then
-            lines[#lines + 1] = line:sub(1, 300)
+            lines[#lines + 1] = #line > 300 and line:sub(1, 300) .. "…" or line
         end
     end
     return table.concat(lines, "\n  ", math.max(1, #lines - count + 1))
@@ -210,7 +202,7 @@ local function failure(self, before, status, ran)
     local applied = without(status.applied, set_of(before.status.applied))
     local lines = { ("%s did not migrate %s: %s"):format(self.given.tool, tostring(self.given.db.name),
         ran.ended or ran.why or "it exited with " .. ran.code) }
-    local said = last_lines(ran.err .. "\n" .. ran.out, 12)
+    local said = last_lines(ran.out .. "\n" .. ran.err, 12)
     if said ~= "" and not ran.ended then
         lines[#lines + 1] = "it said:\n  " .. said
     end
@@ -228,7 +220,16 @@ local function failure(self, before, status, ran)
     return table.concat(lines, "\n")
 end
 
+-- On paper: what would be done, since what is pending is only known by asking.
+local function planned(self)
+    self.driver:plan()
+    return { tool = self.given.tool, database = self.given.db.name, pending = {}, applied = {} }
+end
+
 function Migration:run()
+    if run.mode == "plan" then
+        return planned(self)
+    end
     self.before = nil -- a second attempt looks again
     if self.driver.prepare then
         self.driver:prepare()
@@ -261,7 +262,8 @@ function Migration:settled()
         fail(("half done: %s. %s"):format(listed(status.half), status.way_out))
     elseif #status.pending == 0 then
         return record(self, before, status)
-    elseif #status.applied == #before.status.applied and self.database:snapshot().digest ~= before.snapshot.digest then
+    elseif not status.repeatable and #status.applied == #before.status.applied
+        and self.database:snapshot().digest ~= before.snapshot.digest then
         fail("the schema has changed, and the tool's table does not say by what: compare it with the backup's")
     end
     return nil
@@ -270,24 +272,19 @@ end
 -- ---- the words ----
 
 local function skipped(given)
-    local only = given.only
-    if type(only) == "string" then
-        only = { only }
-    end
+    local only = type(given.only) == "string" and { given.only } or given.only
     return given.when == false or (only and not set_of(only)[run.environment])
 end
 
-local function apply(_, name, given)
-    local self = new(("migrate %q"):format(tostring(name)), given)
-    local own = { when = given.when, only = given.only, on_failure = given.on_failure, key = given.key }
-    local function options(more)
-        for key, value in pairs(own) do
-            more[key] = value
-        end
+local function apply(_, name, options)
+    local self = new(("migrate %q"):format(tostring(name)), options)
+    local given = self.given
+    local function with(more)
+        more.when, more.only, more.on_failure, more.key = given.when, given.only, given.on_failure, given.key
         return more
     end
-    gate(name .. ": ready", options {}, function() return self:ready() end)
-    local result = step(name, options { timeout = ("%dms"):format(self.timeout + GRACE), destructive = given.destructive,
+    gate(name .. ": ready", with {}, function() return self:ready() end)
+    local result = step(name, with { timeout = ("%dms"):format(given.timeout + GRACE), destructive = given.destructive,
         done = function() return self:settled() end }, function() return self:run() end)
     recorded[name] = result or (skipped(given) and "skipped") or nil
     return result
@@ -295,20 +292,37 @@ end
 
 --- An expectation: the database is at what the project has, nothing is pending, half done or edited. The options are those of
 --- the migration; for a gate or a soak.
-function migrate.check(given)
-    local self = new("migrate.check", given)
-    local status = self.driver:status(true)
-    local wanting = table.concat(status.problems, "; ")
+function migrate.check(options)
+    local self = new("migrate.check", options)
+    local driver = self.driver
+    local status = driver.check and driver:check() or driver:status(true)
+    local name = ("%s of %s"):format(self.given.tool, tostring(self.given.db.name))
+    local wanting = status.problems
     if #status.pending > 0 then
-        wanting = wanting .. (wanting ~= "" and "; " or "") .. "pending: " .. listed(status.pending)
+        wanting[#wanting + 1] = "pending: " .. listed(status.pending)
     end
-    return expect(given.tool .. "'s migrations of " .. tostring(given.db.name), wanting == "" and "applied" or wanting)
-        :equals("applied")
+    return #wanting > 0 and fails(name, table.concat(wanting, "; ")) or holds(name, "nothing is pending")
 end
 
 --- An expectation: the migration `name` stands in this run's journal. In a gate before the code that needs it.
 function migrate.required(name)
-    return expect(("migration %q"):format(name), recorded[name] and "recorded" or "not recorded in this run"):equals("recorded")
+    local text = ("migration %q"):format(name)
+    if recorded[name] == "skipped" then
+        return holds(text, "left out by the playbook")
+    end
+    return recorded[name] and holds(text, "recorded") or fails(text, "is not recorded in this run; it comes before the code")
+end
+
+--- A step that tells prisma what a person did about a migration that had failed: rolled_back = "name" where nothing of it is
+--- left, applied = "name" where all of it is done.
+function migrate.resolve(name, options)
+    local self = new(("migrate.resolve %q"):format(tostring(name)), options)
+    local given = self.given
+    if not self.driver.resolve or (given.applied == nil) == (given.rolled_back == nil) then
+        rt.raise("usage", self.name .. ": prisma's, with either applied or rolled_back = \"the migration's name\"")
+    end
+    return step(name, { when = given.when, only = given.only, on_failure = given.on_failure, key = given.key,
+        done = function() return self.driver:resolved() end }, function() return self.driver:resolve() end)
 end
 
 return setmetatable(migrate, { __call = apply })

@@ -117,6 +117,10 @@ function Alembic:status()
     return status
 end
 
+function Alembic:plan()
+    self:apply {}
+end
+
 function Alembic:apply(before)
     return self.migration:run_tool(self.migration:command(COMMAND, "-m", "alembic", "-c", self.config,
         before.back and "downgrade" or "upgrade", self.to))

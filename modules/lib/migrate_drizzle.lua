@@ -1,14 +1,14 @@
 -- migrate_drizzle: drizzle-kit push (the schema's files are made true in the database) or drizzle-kit migrate (files with a
 -- table). push asks before it destroys data, and where nobody can answer it ends with exit code 0 and nothing done: so only
 -- its own word that it is done counts. Nobody answers here.
-local fs, json, sh = require "rollout.fs", require "rollout.json", require "rollout.sh"
+local fs, json = require "rollout.fs", require "rollout.json"
 
 local drizzle = { options = { how = "string", dir = "string" } }
 
 local Drizzle = {}
 Drizzle.__index = Drizzle
 
-local COMMAND = { push = { "npx", "--no", "drizzle-kit", "push" }, migrate = { "npx", "--no", "drizzle-kit", "migrate" } }
+local COMMAND = { push = { "npx", "--no", "--", "drizzle-kit", "push" }, migrate = { "npx", "--no", "--", "drizzle-kit", "migrate" } }
 local TABLE = "__drizzle_migrations"
 local ROWS = "SELECT created_at AS made FROM %s ORDER BY created_at"
 local SCHEMA = "the project's schema"
@@ -90,34 +90,74 @@ local function verdict(ran)
 end
 
 function Drizzle:from_schema()
-    local status = { applied = {}, pending = { SCHEMA }, problems = {} }
-    local script = self:script()
-    if script:find("%-%-force") and not self.migration.given.destructive then
-        status.problems[1] = ("`%s` answers its data-loss question by itself: take --force out, or say destructive ="
-            .. " \"why\""):format(script)
+    local status = { applied = {}, pending = { SCHEMA }, problems = {}, repeatable = true }
+    if self.pushed then
+        status.applied, status.pending = status.pending, {}
     end
     return status
 end
 
-function Drizzle:status()
-    return self.how == "migrate" and self:from_files() or self:from_schema()
+-- What speaks against running it at all.
+function Drizzle:problems()
+    local list = {}
+    local script = self.how == "push" and self:script() or ""
+    if script:find("%-%-force") and not self.migration.given.destructive then
+        list[1] = ("`%s` answers its data-loss question by itself: take --force out, or say destructive = \"why\""):format(
+            script)
+    end
+    local tool = self.migration.given.command and { "sh", "-c", 'command -v "$1"', "sh", self.command[1] }
+        or { "npx", "--no", "--", "drizzle-kit", "--version" }
+    list[#list + 1] = self.migration:cannot_run(tool)
+    return list
+end
+
+function Drizzle:status(thorough)
+    local status = self.how == "migrate" and self:from_files() or self:from_schema()
+    for _, problem in ipairs(thorough and self:problems() or {}) do
+        table.insert(status.problems, 1, problem)
+    end
+    return status
+end
+
+--- What push would do. It is told to ask before it does anything, and there is nobody to answer.
+function Drizzle:check()
+    if self.how == "migrate" then
+        return self:status(true)
+    end
+    local status = { pending = {}, problems = self:problems() }
+    if #status.problems == 0 then
+        local argv = self.migration:command(self.command)
+        if argv[1] == "npm" then -- else they would be npm's own
+            argv[#argv + 1] = "--"
+        end
+        argv[#argv + 1], argv[#argv + 2] = "--strict", "--verbose"
+        local ran = self.migration:read(argv)
+        local word, statements = verdict(ran)
+        if word ~= "same" then
+            status.problems[1] = statements and #statements > 0 and "the schema differs: " .. table.concat(statements, "; ")
+                or "drizzle-kit did not say that there are no changes: " .. (plain(ran.err .. ran.out):match("([^\n]+)%s*$") or "")
+        end
+    end
+    return status
+end
+
+function Drizzle:plan()
+    self.migration:run_tool(self.migration:command(self.command))
 end
 
 function Drizzle:apply()
+    self.pushed = nil
     local ran = self.migration:run_tool(self.migration:command(self.command))
     if self.how == "push" and ran.code == 0 and not ran.ended then
         local word, statements = verdict(ran)
+        self.pushed = word
         if not word then
             ran.why = statements and #statements > 0
                 and "it asks whether to destroy data, and nobody answers that here: " .. table.concat(statements, "; ")
                 or "it ended with exit code 0, and did not say that the changes were applied"
         end
-        self.word = word
     end
     return ran
 end
-
-drizzle.verdict = verdict
-drizzle.sh = sh
 
 return drizzle

@@ -2,21 +2,20 @@
 -- what the command prints is for people. `migrate dev` and `migrate reset` are never called.
 local fs = require "rollout.fs"
 
-local prisma = { options = { schema = "string", dir = "string" } }
+local prisma = { options = { schema = "string", dir = "string", applied = "string", rolled_back = "string" } }
 
 local Prisma = {}
 Prisma.__index = Prisma
 
 -- --no: a package that is not installed is not fetched, a newer version would migrate otherwise.
-local COMMAND = { "npx", "--no", "prisma" }
+local COMMAND = { "npx", "--no", "--", "prisma" }
 local TABLE = "_prisma_migrations"
 local ROWS = [[SELECT migration_name AS name, checksum, logs, CASE WHEN finished_at IS NULL THEN 0 ELSE 1 END AS finished,
     CASE WHEN rolled_back_at IS NULL THEN 0 ELSE 1 END AS rolled_back FROM %s ORDER BY started_at, migration_name]]
 
 function prisma.new(migration)
     local given = migration.given
-    local dir = given.dir or given.schema and given.schema:match("^(.*)/[^/]*$") and given.schema:match("^(.*)/") .. "/migrations"
-        or given.schema and "migrations" or "prisma/migrations"
+    local dir = given.dir or ((given.schema or "prisma/schema.prisma"):match("^(.*/)[^/]*$") or "") .. "migrations"
     return setmetatable({ migration = migration, dir = migration:path(dir), schema = given.schema }, Prisma)
 end
 
@@ -30,9 +29,21 @@ function Prisma:files()
     return names, paths
 end
 
-local function way_out(name)
-    return ("Roll back by the backup; or mend the database by hand and say `prisma migrate resolve --rolled-back %q` where"
-        .. " nothing of it is left, `--applied %q` where all of it is done"):format(name, name)
+-- What the engine noted of the failure, without its own places in Rust.
+local function noted(logs)
+    local lines = {}
+    for line in (type(logs) == "string" and logs or ""):gmatch("[^\n]+") do
+        if line:find("^%s+%d+: ") then
+            break
+        end
+        lines[#lines + 1] = line:find("%S") and line or nil
+    end
+    return #lines > 0 and table.concat(lines, "; ") or "it noted nothing: it was ended, or is still at work"
+end
+
+local function way_out(row)
+    return ("%s. Roll back by the backup; or mend the database by hand and say `prisma migrate resolve --rolled-back %q`"
+        .. " where nothing of it is left, `--applied %q` where all of it is done"):format(noted(row.logs), row.name, row.name)
 end
 
 -- Rows of one migration: it may have failed, been resolved and done again.
@@ -42,7 +53,7 @@ function Prisma:rows()
         if row.rolled_back == 0 and row.finished == 1 then
             applied[#applied + 1], checksums[row.name] = row.name, row.checksum
         elseif row.rolled_back == 0 then
-            half[#half + 1] = row.name
+            half[#half + 1] = row
         end
     end
     return applied, half, checksums
@@ -54,10 +65,10 @@ function Prisma:status(thorough)
     local applied, half, checksums = self:rows()
     local status = { applied = applied, pending = {}, problems = {}, version = applied[#applied] }
     local is_half = {}
-    for _, name in ipairs(half) do
-        is_half[name] = true
-        status.half, status.way_out = half, way_out(name)
-        status.problems[#status.problems + 1] = name .. " failed or is half done: prisma migrate resolve"
+    for _, row in ipairs(half) do
+        is_half[row.name] = true
+        status.half, status.way_out = { row.name }, way_out(row)
+        status.problems[#status.problems + 1] = ("%s failed or is half done: %s"):format(row.name, status.way_out)
     end
     for _, name in ipairs(names) do
         if not checksums[name] and not is_half[name] then
@@ -71,18 +82,59 @@ function Prisma:status(thorough)
             status.problems[#status.problems + 1] = name .. " is applied and not in " .. self.dir
         end
     end
+    if thorough then
+        status.problems[#status.problems + 1] = self.migration:cannot_run(self.migration:command(COMMAND, "migrate", "--help"))
+    end
     if #names == 0 then
         status.problems[#status.problems + 1] = "there is no migration in " .. self.dir .. ": is cwd right?"
     end
     return status
 end
 
-function Prisma:apply()
-    local argv = self.migration:command(COMMAND, "migrate", "deploy")
+function Prisma:plan()
+    self:apply()
+end
+
+local function command(self, ...)
+    local argv = self.migration:command(COMMAND, "migrate", ...)
     if self.schema then
         argv[#argv + 1], argv[#argv + 2] = "--schema", self.schema
     end
-    return self.migration:run_tool(argv)
+    return argv
+end
+
+function Prisma:apply()
+    return self.migration:run_tool(command(self, "deploy"))
+end
+
+-- ---- resolve ----
+
+--- Whether it stands in the table as it is to stand there.
+function Prisma:resolved()
+    local given = self.migration.given
+    local name = given.applied or given.rolled_back
+    local last
+    for _, row in ipairs(self.migration.database:own_rows(TABLE, ROWS)) do
+        last = row.name == name and row or last
+    end
+    local as = given.applied and last and last.finished == 1 and last.rolled_back == 0
+        or given.rolled_back and last and last.rolled_back == 1
+    return as and { name = name, as = given.applied and "applied" or "rolled_back" }
+end
+
+function Prisma:resolve()
+    local given = self.migration.given
+    local name = given.applied or given.rolled_back
+    local _, half = self:rows()
+    if not half[1] or half[1].name ~= name then
+        fail(("%s did not fail: %s"):format(name, half[1] and "failed has " .. half[1].name or "no migration has"))
+    end
+    local ran = self.migration:run_tool(command(self, "resolve", given.applied and "--applied" or "--rolled-back", name))
+    local resolved = self:resolved()
+    if not resolved then
+        fail(("prisma migrate resolve exited with %d, and %s is not resolved:\n  %s"):format(ran.code, name, ran.err .. ran.out))
+    end
+    return resolved
 end
 
 return prisma

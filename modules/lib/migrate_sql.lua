@@ -177,6 +177,11 @@ function Sql:prepare()
     end
 end
 
+function Sql:plan()
+    fs.glob(self.dir .. "/*.sql")
+    self.migration.given.db:transaction(function() end)
+end
+
 function Sql:apply(status)
     local marks = self:marks()
     for _, pending in ipairs(status.pending) do

@@ -1,10 +1,8 @@
 local t = require "spec.helper"
-local uv = require "luv"
-local json = require "dkjson"
 local play = require "spec.modules.migrate_play"
 local alembic = require "spec.world.alembic"
 
-local WORLDS = { mysql = t.mariadb }
+local WORLDS = { mysql = t.mariadb, postgresql = t.postgres }
 
 for name, start in pairs(WORLDS) do
     describe("migrate, alembic on " .. name, function()
@@ -37,7 +35,7 @@ for name, start in pairs(WORLDS) do
         end
 
         local function refused(run, pattern)
-            assert.equal(1, run.code, run.out .. run.err)
+            assert.equal(1, run.code, run.said)
             assert.equal("Migrate/migrate: ready", run.failed)
             assert.matches(pattern, run.problem.message)
         end
@@ -49,12 +47,12 @@ for name, start in pairs(WORLDS) do
         it("upgrades to the head, once", function()
             alembic.revision(folder, "aa02", "aa01", [[op.execute("UPDATE clients SET plan = 'trial'")]])
             local run = migrated()
-            assert.equal(0, run.code, run.out .. run.err)
+            assert.equal(0, run.code, run.said)
             assert.same({ "aa01", "aa02" }, run.result.applied)
             assert.equal("aa02", run.result.version)
             assert.equal("trial", server:sql("SELECT plan FROM clients", "app"))
             run = migrated()
-            assert.equal(0, run.code, run.out .. run.err)
+            assert.equal(0, run.code, run.said)
             assert.same({}, run.result.applied)
             assert.equal(0, migrated(("gate(\"current\", function() return migrate.check %s end)"):format(words())).code)
         end)
@@ -66,7 +64,7 @@ for name, start in pairs(WORLDS) do
             assert.equal(0, migrated().code)
             refused(migrated(migrate 'to = "aa01"'), "goes back, and takes data away: aa02")
             run = migrated(migrate 'to = "aa01", destructive = "the release is withdrawn"')
-            assert.equal(0, run.code, run.out .. run.err)
+            assert.equal(0, run.code, run.said)
             assert.equal("aa01", run.result.version)
             assert.same({ "aa02" }, run.result.reverted)
             refused(migrated(migrate 'to = "zz"'), "names no revision")
@@ -96,7 +94,7 @@ for name, start in pairs(WORLDS) do
             alembic.revision(folder, "aa02", "aa01", [[op.execute("ALTER TABLE nobody ADD COLUMN x INT")]])
             alembic.revision(folder, "aa03", "aa02", "pass")
             local run = migrated()
-            assert.equal(3, run.code, run.out .. run.err)
+            assert.equal(3, run.code, run.said)
             assert.matches("nobody", run.problem.message)
             assert.matches("applied: aa01\nnot applied: aa02, aa03\n", run.problem.message)
             assert.matches("the backup from before it is there: ", run.problem.message)
@@ -105,14 +103,15 @@ for name, start in pairs(WORLDS) do
         it("believes the table, not the exit code", function()
             alembic.revision(folder, "aa02", "aa01", "os._exit(0)")
             local run = migrated()
-            assert.equal(3, run.code, run.out .. run.err)
+            assert.equal(3, run.code, run.said)
             assert.matches("not applied: aa02", run.problem.message)
         end)
 
         it("shows the password nowhere", function()
-            alembic.revision(folder, "aa02", "aa01", [[print(os.environ["DATABASE_URL"]); raise Exception(os.environ["DATABASE_URL"])]])
+            alembic.revision(folder, "aa02", "aa01", 
+                [[print(os.environ["DATABASE_URL"]); raise Exception(os.environ["DATABASE_URL"])]])
             local run = migrated(nil, { folder = folder })
-            assert.equal(3, run.code, run.out .. run.err)
+            assert.equal(3, run.code, run.said)
             assert.is_nil((run.out .. run.err):find("dark", 1, true))
             local found = t.run { "grep", "-rlE", "wine-dark|wine%2Ddark", run.state, folder .. "/backups" }
             assert.equal("", found.out)
@@ -139,7 +138,7 @@ for name, start in pairs(WORLDS) do
             run.host:wait()
             t.write(folder .. "/go", "")
             local again = play.resume(run)
-            assert.equal(0, again.code, again.out .. again.err)
+            assert.equal(0, again.code, again.said)
             assert.same({ "aa01", "aa02" }, again.result.applied)
             assert.equal("trial", server:sql("SELECT plan FROM clients", "app"))
         end)
@@ -149,7 +148,7 @@ for name, start in pairs(WORLDS) do
             play.kill_all(run)
             t.write(folder .. "/go", "")
             local again = play.resume(run)
-            assert.equal(0, again.code, again.out .. again.err)
+            assert.equal(0, again.code, again.said)
             assert.same({ "aa01", "aa02" }, again.result.applied)
         end)
     end)
