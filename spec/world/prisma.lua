@@ -11,7 +11,7 @@ import { PrismaPg } from "@prisma/adapter-pg";
 import { defineConfig } from "prisma/config";
 export default defineConfig({
   experimental: { adapter: true }, engine: "js", schema: "prisma/schema.prisma",
-  adapter: async () => new PrismaPg({ connectionString: process.env.DATABASE_URL, allowExitOnIdle: true }),
+  adapter: async () => new PrismaPg({ connectionString: process.env.DATABASE_URL }),
 });
 ]]
 
@@ -33,6 +33,8 @@ function M.project(folder)
     local none = files.write(folder .. "/no-native-engine",
         '#!/bin/sh\ncase "$*" in *can-connect-to-database*) exit 0 ;; esac\nexit 1\n', "755")
     return { PRISMA_QUERY_ENGINE_LIBRARY = none, PRISMA_SCHEMA_ENGINE_BINARY = none, CHECKPOINT_DISABLE = "1",
+        PRISMA_SCHEMA_DISABLE_ADVISORY_LOCK = "1", -- its timer of 10 s outlives the lock, and keeps the process waiting
+       
         PRISMA_HIDE_UPDATE_MESSAGE = "1" }
 end
 
