@@ -11,8 +11,17 @@ import { PrismaPg } from "@prisma/adapter-pg";
 import { defineConfig } from "prisma/config";
 export default defineConfig({
   experimental: { adapter: true }, engine: "js", schema: "prisma/schema.prisma",
-  adapter: async () => new PrismaPg({ connectionString: process.env.DATABASE_URL }),
+  adapter: async () => new PrismaPg({ connectionString: process.env.DATABASE_URL, allowExitOnIdle: true }),
 });
+]]
+
+-- The engine's timer for its lock outlives the lock, and would keep each command for 10 s.
+local TIMER = [[
+const start = globalThis.setTimeout;
+globalThis.setTimeout = (fn, ms, ...more) => {
+  const timer = start(fn, ms, ...more);
+  return ms === 10000 ? timer.unref() : timer;
+};
 ]]
 
 local SCHEMA = [[
@@ -32,9 +41,8 @@ function M.project(folder)
     -- `resolve` asks the native engine, and it alone, whether the database answers.
     local none = files.write(folder .. "/no-native-engine",
         '#!/bin/sh\ncase "$*" in *can-connect-to-database*) exit 0 ;; esac\nexit 1\n', "755")
-    return { PRISMA_QUERY_ENGINE_LIBRARY = none, PRISMA_SCHEMA_ENGINE_BINARY = none, CHECKPOINT_DISABLE = "1",
-        PRISMA_SCHEMA_DISABLE_ADVISORY_LOCK = "1", -- its timer of 10 s outlives the lock, and keeps the process waiting
-       
+    local timer = files.write(folder .. "/timer.cjs", TIMER)
+    return { NODE_OPTIONS = "--require " .. timer, PRISMA_QUERY_ENGINE_LIBRARY = none, PRISMA_SCHEMA_ENGINE_BINARY = none, CHECKPOINT_DISABLE = "1",
         PRISMA_HIDE_UPDATE_MESSAGE = "1" }
 end
 
