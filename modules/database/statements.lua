@@ -235,13 +235,16 @@ return function(driver, touch)
     -- An attempt before this one that failed may have been heard all the same, if its COMMIT got no answer.
     local function earlier(connection, ctx, sql)
         local place, attempt, ordinal = ctx.key:match("^(.*)@(%d+)%.(%d+)$")
+        if not attempt or attempt == "1" then
+            return false
+        end
         local ended = {}
         for _, verb in ipairs { ".exec", ".transaction" } do
             for _, effect in ipairs(rt.recorded(name .. verb)) do
                 ended[effect.key] = true
             end
         end
-        for n = (tonumber(attempt) or 0) - 1, 1, -1 do
+        for n = tonumber(attempt) - 1, 1, -1 do
             local key = ("%s@%d.%s"):format(place, n, ordinal)
             local verdict, value
             if not ended[key] then

@@ -373,6 +373,10 @@ static void add_search_path(rh_pg_config *config)
 
 bool rh_pg_config_finish(rh_pg_config *config, rh_error *error)
 {
+    /* It would bring a host that nobody has looked at here, and no TLS with it. */
+    if (rh_pg_config_get(config, "service"))
+        return rh_fail(error, "usage",
+                       "pg: service= is not for a playbook: name host and database");
     if (!check_ports(config, error) || !decide_user(config, error) || !decide_tls(config, error))
         return false;
     /* A pooler in transaction mode takes no options; its database or role carries the search path. */

@@ -53,8 +53,10 @@ const char *rh_pg_code(const char *sqlstate, const char **hint);
 /* libpq's notice receiver; data is the rh_pg. */
 void rh_pg_on_notice(void *data, const PGresult *result);
 
-/* Asks the server to end what the connection is doing, on one of libuv's threads. `done` is called on the loop. False: it
- * could not be asked. */
-bool rh_pg_cancel_send(rh_pg *connection, void (*done)(void *data, bool sent), void *data);
+/* Asks the server to end what the connection is doing. `done` is called on the loop, unless it is abandoned before. NULL: it
+ * could not be asked. The request frees itself. */
+typedef struct rh_pg_cancel rh_pg_cancel;
+rh_pg_cancel *rh_pg_cancel_send(rh_pg *connection, void (*done)(void *data, bool sent), void *data);
+void rh_pg_cancel_abandon(rh_pg_cancel *request);
 
 #endif

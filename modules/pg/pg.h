@@ -5,7 +5,7 @@
  *      rh_pg_connect, rh_pg_statement   the two operations (core/op.h)
  *
  * Configs and connections are counted: whoever keeps a pointer holds a reference. Everything runs on the loop's
- * thread but what may block beyond our control (name resolution, PQcancel), which is done by libuv's threads. */
+ * thread but what may block beyond our control (name resolution, PQcancel), which is done on threads. */
 #ifndef RH_MODULES_PG_H
 #define RH_MODULES_PG_H
 

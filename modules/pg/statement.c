@@ -39,7 +39,7 @@ struct progress {
     bool wrapped;
     bool flushing; /* more is to be written */
     bool ended;
-    bool cancelling; /* a request is on its way, on a thread */
+    rh_pg_cancel *cancelling; /* a request that is on its way, or NULL */
     uv_timer_t grace;
 };
 
@@ -61,30 +61,26 @@ static void settle(struct progress *p)
     rh_pg *connection = p->connection;
     if (!p->ended || (p->cancelling && !connection->lost))
         return;
-    if (op) {
-        p->op = NULL;
-        op->impl = NULL;
-        if (op->op.cancelled) {
-            rh_error_clear(&op->op.error);
-            rh_pg_refuse(&op->op.error, "cancelled", rh_strdup("cancelled"), op->sql);
-        }
-        op->transaction_open =
-            connection->handle && PQtransactionStatus(connection->handle) != PQTRANS_IDLE;
-        connection->current = NULL;
-        if (connection->lost)
-            rh_pg_close(connection);
-        rh_op_done(&op->op);
-    }
     if (p->cancelling)
-        return;
+        rh_pg_cancel_abandon(p->cancelling);
+    if (op->op.cancelled) {
+        rh_error_clear(&op->op.error);
+        rh_pg_refuse(&op->op.error, "cancelled", rh_strdup("cancelled"), op->sql);
+    }
+    op->transaction_open =
+        connection->handle && PQtransactionStatus(connection->handle) != PQTRANS_IDLE;
+    op->impl = NULL;
+    connection->current = NULL;
+    if (connection->lost)
+        rh_pg_close(connection);
     rh_pg_unref(connection);
     uv_close((uv_handle_t *)&p->grace, on_grace_closed);
+    rh_op_done(&op->op);
 }
 
 static void end(struct progress *p)
 {
     p->ended = true;
-    uv_timer_stop(&p->grace);
     rh_pg_watch_stop(&p->connection->watch);
     settle(p);
 }
@@ -114,7 +110,7 @@ void rh_pg_on_notice(void *data, const PGresult *result)
     rh_pg *connection = data;
     const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
     const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-    if (!connection->current || !connection->current->op) {
+    if (!connection->current) {
         connection->lost |= ends_session(result);
         return;
     }
@@ -509,7 +505,7 @@ bool rh_pg_statement_start(rh_pg_statement *op, rh_pg *connection, rh_error *err
 static void on_cancel_sent(void *data, bool sent)
 {
     struct progress *p = data;
-    p->cancelling = false;
+    p->cancelling = NULL;
     if (!sent && !p->ended) {
         p->connection->lost = true;
         end(p);

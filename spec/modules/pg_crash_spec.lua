@@ -118,6 +118,27 @@ describe("pg, cut in the middle of a write,", function()
         assert.equal("ü", rows())
     end)
 
+    it("by a server that dies with the COMMIT, knows when it is there again", function()
+        local dead
+        local before = proxy.start(server.port, function(bytes, to_server)
+            if dead then
+                return
+            elseif to_server and bytes:find("^Q....COMMIT") then
+                dead = true
+                server:kill()
+                return "cut"
+            end
+        end)
+        local run = t.play(PLAY:format(WRITES.exec), { env = { DATABASE_URL = through(before.port) } })
+        assert.equal(1, run.code, run.err)
+        assert.matches("whether it was committed is not known", run.err .. run.out)
+        server:up()
+        assert.equal("", rows())
+        local again = t.host { "resume", state = run.state, cwd = run.folder, env = { DATABASE_URL = through(before.port) } }
+        assert.equal(0, again.code, again.err .. again.out)
+        assert.equal("ü", rows())
+    end)
+
     it("leaves a read to be asked again", function()
         local cut
         local cutting = proxy.start(server.port, function(bytes, to_server)

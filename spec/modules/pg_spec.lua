@@ -2,6 +2,7 @@ local uv = require "luv"
 local t = require "spec.helper"
 local leaks = require "spec.world.leaks"
 local play = require "spec.modules.pg_play"
+local proxy = require "spec.world.proxy"
 
 -- Where a run shows or keeps one of these: { NAME = secret }.
 local function leaked(run, secrets)
@@ -271,6 +272,22 @@ describe("pg", function()
             assert.matches("0.3 s.*SELECT pg_sleep%(60%)", result[2])
         end)
 
+        it("of a step undoes the transaction that it interrupts", function()
+            local run = t.play([[
+                local pg = require "rollout.pg"
+                playbook "spec" { environments = { "test" } }
+                local db = pg.database(secret "DATABASE_URL")
+                step("it", { timeout = "1s" }, function()
+                    db:transaction(function(tx)
+                        tx:exec "DELETE FROM people"
+                        tx:exec "SELECT pg_sleep(57)"
+                    end)
+                end)
+            ]], { env = { DATABASE_URL = server:url() } })
+            assert.equal(1, run.code)
+            assert.same({ 0, "100" }, { server:running "%sleep(57)%", server:sql "SELECT count(*) FROM people" })
+        end)
+
         it("of a step ends the statement on the server", function()
             local run = t.play([[
                 local pg = require "rollout.pg"
@@ -280,6 +297,22 @@ describe("pg", function()
             ]], { env = { DATABASE_URL = server:url() } })
             assert.equal(1, run.code)
             assert.equal(0, server:running "%sleep(59)%")
+        end)
+
+        it("that is over ends the session, where the server cannot be told", function()
+            local deaf
+            local port = proxy.start(server.port, function(bytes)
+                deaf = deaf or bytes:find("SELECT pg_sleep(58)", 1, true)
+                if bytes:find("\x04\xd2\x16\x2e", 1, true) then -- the cancel request's code
+                    return "hold"
+                end
+            end).port
+            local began = uv.hrtime()
+            local result = play.value(server:url():gsub("@127%.0%.0%.1:%d+", "@127.0.0.1:" .. port) .. "?sslmode=disable", [[
+                return { try(db.value, db, "SELECT pg_sleep(58)").code, db:value "SELECT 1" }
+            ]], { handle = "{ timeout = '200ms' }" })
+            assert.same({ "timeout", 1 }, result)
+            assert.is_true(deaf and uv.hrtime() - began < 20e9)
         end)
 
         it("of a server's own is told apart", function()
@@ -357,6 +390,18 @@ describe("pg", function()
             assert.is_true(uv.hrtime() - began < 5e9)
         end)
 
+        it("is not waited for when its step's time is up", function()
+            local port = t.serve(function() end)
+            local began = uv.hrtime()
+            local run = t.play([[
+                local pg = require "rollout.pg"
+                playbook "spec" { environments = { "test" } }
+                local db = pg.database("postgresql://app@127.0.0.1:]] .. port .. [[/app", { connect_timeout = "30s" })
+                step("it", { timeout = "500ms" }, function() db:exec "SELECT 1" end)]])
+            assert.equal(1, run.code, run.err)
+            assert.is_true(uv.hrtime() - began < 10e9)
+        end)
+
         it("comes from the first host that answers", function()
             local silent = t.serve(function() end)
             local url = server:url():gsub("127.0.0.1:%d+", ("127.0.0.1:%d,127.0.0.1:%d,localhost:%d"):format(
@@ -399,7 +444,8 @@ describe("pg", function()
                 local began = time.now()
                 local err = try(db.query, db, "SELECT 1")
                 return { err.code, err.message, time.now() - began < 2000 }
-            ]], { handle = "{ connect_timeout = '300ms' }", env = { LD_PRELOAD = folder .. "/slow.so" } })
+            ]], { handle = "{ connect_timeout = '300ms' }", env = { LD_PRELOAD = folder .. "/slow.so",
+                ASAN_OPTIONS = "verify_asan_link_order=0" } })
             assert.same({ "timeout", true }, { result[1], result[3] })
             assert.matches("db%.example was not resolved in time", result[2])
         end)

@@ -127,6 +127,7 @@ static void refuses_without_telling_the_password(void **state)
         "postgresql://u:secret@[::1/x",
         "postgresql://u:secret@h/x?sslmode=no-verify",
         "postgresql://u:secret@h/x?schema=shop&pgbouncer=true",
+        "postgresql://u:secret@/?service=production",
         "host=h user=u password=secret",
     };
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
