@@ -223,6 +223,10 @@ local function settle(def, args, ctx, class, scope, begun_seq, cancelled)
         elseif ok and verdict == "undone" then
             return false
         end
+        if scope.opts and scope.opts.idempotent then -- said of what is unsafe, and that it is where its probe cannot tell
+            ctx.again = true
+            return false
+        end
         why = why .. ", and its probe cannot tell whether it is done"
     end
     if scope.opts and scope.opts.done then

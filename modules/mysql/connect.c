@@ -117,8 +117,9 @@ static rh_mysql *connection_new(struct attempt *attempt)
     connection->handle = attempt->handle;
     connection->config = rh_mysql_config_ref(attempt->config);
     connection->id = mysql_thread_id(attempt->handle);
-    uv_poll_init(rh_loop(), &connection->poll, (int)mysql_get_socket(attempt->handle));
-    connection->poll.data = connection;
+    connection->poll = rh_alloc(sizeof *connection->poll);
+    uv_poll_init(rh_loop(), connection->poll, (int)mysql_get_socket(attempt->handle));
+    connection->poll->data = connection;
     attempt->handle = NULL;
     return connection;
 }
@@ -179,7 +180,14 @@ rh_mysql *rh_mysql_ref(rh_mysql *connection)
     return connection;
 }
 
-static void on_closed(uv_handle_t *handle) { free(handle->data); }
+static void on_closed(uv_handle_t *handle) { free(handle); }
+
+void rh_mysql_unwatch(rh_mysql *connection)
+{
+    if (connection->poll)
+        uv_close((uv_handle_t *)connection->poll, on_closed);
+    connection->poll = NULL;
+}
 
 void rh_mysql_close(rh_mysql *connection)
 {
@@ -187,8 +195,7 @@ void rh_mysql_close(rh_mysql *connection)
     if (connection->current || connection->closed)
         return;
     connection->closed = true;
-    /* The poll handle goes first: closing the socket under it would leave it in the kernel's set. */
-    uv_poll_stop(&connection->poll);
+    rh_mysql_unwatch(connection);
     mysql_close(connection->handle);
     connection->handle = NULL;
 }
@@ -199,7 +206,7 @@ void rh_mysql_unref(rh_mysql *connection)
         return;
     rh_mysql_close(connection);
     rh_mysql_config_unref(connection->config);
-    uv_close((uv_handle_t *)&connection->poll, on_closed);
+    free(connection);
 }
 
 bool rh_mysql_usable(const rh_mysql *connection)

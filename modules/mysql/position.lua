@@ -56,18 +56,20 @@ local function times(connection, name)
     local found, bytes = {}, 0
     for _, row in ipairs(schema.rows(connection, "SELECT table_name AS name, UNIX_TIMESTAMP(update_time) AS written,"
         .. " UNIX_TIMESTAMP(create_time) AS created, COALESCE(data_length, 0) AS bytes FROM information_schema.tables"
-        .. " WHERE table_schema = ? AND table_type = 'BASE TABLE' AND table_name NOT REGEXP '^rollouthost_[0-9a-f]{16}$'", name)) do
+        .. " WHERE table_schema = ? AND table_type = 'BASE TABLE'"
+        .. " AND table_name NOT REGEXP '^rollouthost_[0-9a-f]{16}$'", name)) do
         found[row.name] = { number(row.written), number(row.created) }
         bytes = bytes + (number(row.bytes) or 0)
     end
     return found, bytes
 end
 
---- { at, started (by the server's clock), schema, forgets, tables = { name = { written, created } } } and, where `exact`,
+--- { at, started (by the server's clock), sessions (since then), schema, forgets, tables = { name = { written, created } } } and, where `exact`,
 --- rows = { name = { rows, hash } } of a schema that is not large.
 function position.take(connection, name, exact)
     local clock = number(schema.rows(connection, "SELECT UNIX_TIMESTAMP() AS now")[1].now)
-    local found = { at = clock, started = clock - shown(connection, "STATUS", "Uptime"), forgets = forgets(connection),
+    local found = { at = clock, started = clock - shown(connection, "STATUS", "Uptime"),
+        sessions = shown(connection, "STATUS", "Connections"), forgets = forgets(connection),
         schema = digest(connection, name) }
     local bytes
     found.tables, bytes = times(connection, name)
@@ -85,7 +87,7 @@ end
 --- `base`: rows and hashes of that moment, where `before` has none.
 function position.written_since(connection, name, before, base, renamed)
     local now = position.take(connection, name)
-    if math.abs(now.started - before.started) > 2 then
+    if math.abs(now.started - before.started) > 1 or now.sessions < before.sessions then
         return nil, "the server was started again"
     elseif now.forgets or before.forgets then
         return nil, "the server has more tables than its table_definition_cache remembers"

@@ -396,6 +396,8 @@ static void end(struct progress *p)
         mysql_stmt_close(p->prepared);
     p->prepared = NULL;
     p->ended = true;
+    if (p->connection->lost)
+        rh_mysql_unwatch(p->connection);
     settle(p);
 }
 
@@ -417,7 +419,7 @@ static void advance(struct progress *p, int ready)
             int events = (wait & MYSQL_WAIT_READ ? UV_READABLE : 0) |
                          (wait & MYSQL_WAIT_WRITE ? UV_WRITABLE : 0) |
                          (wait & MYSQL_WAIT_EXCEPT ? UV_PRIORITIZED : 0);
-            uv_poll_start(&connection->poll, events, on_poll);
+            uv_poll_start(connection->poll, events, on_poll);
             return;
         }
         ready = BEGIN;
@@ -463,7 +465,7 @@ bool rh_mysql_statement_start(rh_mysql_statement *op, rh_mysql *connection, rh_e
     op->impl = p;
     connection->current = p;
     /* Not at once: a quick answer would end the operation before anybody waits for it. */
-    uv_poll_start(&connection->poll, UV_WRITABLE, on_poll);
+    uv_poll_start(connection->poll, UV_WRITABLE, on_poll);
     return true;
 }
 
@@ -499,7 +501,7 @@ void rh_mysql_statement_cancel(rh_op *op)
 {
     struct progress *p = ((rh_mysql_statement *)op)->impl;
     if (!p->begun) { /* nothing was sent, and nothing shall be */
-        uv_poll_stop(&p->connection->poll);
+        uv_poll_stop(p->connection->poll);
         end(p);
         return;
     }
