@@ -112,7 +112,8 @@ ALTER VIEW starred ALTER COLUMN b SET DEFAULT 'd'; GRANT SELECT ON starred TO PU
 CREATE VIEW checked AS SELECT a, b FROM twins WHERE a < 5 WITH CASCADED CHECK OPTION;
 CREATE RECURSIVE VIEW counting (n) AS SELECT 1 UNION ALL SELECT n + 1 FROM counting WHERE n < 5 AND n BETWEEN 0 AND 9;
 CREATE MATERIALIZED VIEW per_state AS SELECT state, count(*) AS n FROM customers GROUP BY state;
-CREATE UNIQUE INDEX per_state_key ON per_state (state); CREATE MATERIALIZED VIEW later AS SELECT 1 AS a WITH NO DATA;
+CREATE UNIQUE INDEX per_state_key ON per_state (state); UPDATE customers SET state = 'held' WHERE id = 1000;
+CREATE MATERIALIZED VIEW later AS SELECT 1 AS a WITH NO DATA;
 
 CREATE SEQUENCE billing.numbers AS int START 100 INCREMENT 10 MAXVALUE 100000 CYCLE CACHE 3; SELECT nextval('billing.numbers') \g /dev/null
 CREATE SEQUENCE down INCREMENT -1; SELECT nextval('down'), nextval('down') \g /dev/null
