@@ -14,6 +14,8 @@ local restore = parts.restore(native, rt, work, archive, fingerprint, plain)
 local backups = parts.backups(native, rt, work, archive)
 local inspect = parts.inspect(native, rt)
 
+native.shown = parts.shown(rt)
+
 for name, fn in pairs(work) do
     native[name] = fn
 end

@@ -42,7 +42,8 @@ local function same_column(field, value, want)
     if field == "type" and type(want) == "string" and type(value) == "string" then
         local have, have_size = plain_type(value)
         local wanted, size = plain_type(want)
-        return have == wanted and (size == "" or size == have_size)
+        return (have == wanted and (size == "" or size == have_size))
+            or (wanted == "boolean" and have == "tinyint" and have_size == "(1)") -- MariaDB's
     elseif field == "default" and type(value) == "string" then
         return (value:match("^'(.*)'::[%w_ .\"]+$") or value:match("^'(.*)'$") or value):gsub("''", "'") == tostring(want)
     end

@@ -57,6 +57,8 @@ local position = native.position(native, rt, schema)
 driver.backup = native.backup(native, rt, shared, driver, schema, client, position)
 native.swap(native, rt, schema, client, driver.backup)
 
+driver.inspect = native.inspect(native, rt)
+
 local methods = shared.module(driver)
 
 -- ---- the handle ----

@@ -409,6 +409,8 @@ RH_EMBED(rh_mysql_marker_lua, RH_LUA_DIR "/modules/mysql/marker.luac")
 RH_EMBED(rh_mysql_position_lua, RH_LUA_DIR "/modules/mysql/position.luac")
 RH_EMBED(rh_mysql_backup_lua, RH_LUA_DIR "/modules/mysql/backup.luac")
 RH_EMBED(rh_mysql_swap_lua, RH_LUA_DIR "/modules/mysql/swap.luac")
+RH_EMBED(rh_mysql_inspect_lua, RH_LUA_DIR "/modules/mysql/inspect.luac")
+RH_EMBED(rh_mysql_health_lua, RH_LUA_DIR "/modules/mysql/health.luac")
 
 static void add_part(lua_State *L, const char *name, const char *from, const char *end)
 {
@@ -445,6 +447,8 @@ static int open_mysql(lua_State *L)
     add_part(L, "position", rh_mysql_position_lua, rh_mysql_position_lua_end);
     add_part(L, "backup", rh_mysql_backup_lua, rh_mysql_backup_lua_end);
     add_part(L, "swap", rh_mysql_swap_lua, rh_mysql_swap_lua_end);
+    add_part(L, "inspect", rh_mysql_inspect_lua, rh_mysql_inspect_lua_end);
+    add_part(L, "health", rh_mysql_health_lua, rh_mysql_health_lua_end);
     return 1;
 }
 

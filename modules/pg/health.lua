@@ -3,10 +3,10 @@
 local native, rt = ...
 
 local fingerprint = native.parts.fingerprint(native, rt)
+local shown = rt.native("database").shown
 local M = {}
 
 local null = rt.json.null
-local TEXT = 160 -- characters of another session's statement that are shown
 local MONITOR = "GRANT pg_monitor TO %s shows it"
 
 local function known(found)
@@ -80,16 +80,6 @@ function M.connections(query)
 end
 
 -- ---- statements ----
-
--- A statement of somebody else's, short, on one line and without its values.
-local function shown(text)
-    text = rt.masked(text):gsub("%s+", " "):gsub("E?'[^']*'", "?"):gsub("'.*$", "?"):gsub("%$(%w*)%$.-%$%1%$", "?")
-        :gsub("%f[%w_.$]%d[%d.]*%f[^%w_.]", "?")
-    if utf8.len(text) and utf8.len(text) > TEXT then
-        return text:sub(1, utf8.offset(text, TEXT) - 1) .. "…"
-    end
-    return text
-end
 
 local RUNNING = [[
 SELECT coalesce((extract(epoch FROM clock_timestamp() - query_start) * 1000)::bigint, 0) AS ms, usename::text AS "user",
