@@ -12,7 +12,8 @@ local MIGRATION = [[
 ALTER TABLE clients ADD paused BOOLEAN NOT NULL DEFAULT FALSE, ADD status ENUM('none','trial','it''s') NOT NULL DEFAULT 'none';
 ALTER TABLE orders ADD client_id INT;
 UPDATE orders SET client_id = customer_id;
-ALTER TABLE orders ADD CONSTRAINT orders_client_fkey FOREIGN KEY (client_id) REFERENCES clients (id), ADD CONSTRAINT sane CHECK (id > 0);
+ALTER TABLE orders ADD CONSTRAINT orders_client_fkey FOREIGN KEY (client_id) REFERENCES clients (id),
+    ADD CONSTRAINT sane CHECK (id > 0);
 CREATE INDEX guards ON clients (paused, status);
 ]]
 
@@ -81,7 +82,8 @@ describe("mysql reads for gates", function()
 
     it("are told as data", function()
         local found = (play.body(url, [[return { db:columns "clients", db:indexes "clients", db:constraints "orders",
-            db:row_counts(), db:enum("clients", "status"), db:size "clients", db:orphans(), db:settings("log_bin", "max_connections") }]]))
+            db:row_counts(), db:enum("clients", "status"), db:size "clients", db:orphans(),
+            db:settings("log_bin", "max_connections") }]]))
         assert.same({ type = "tinyint(1)", nullable = false, default = "0", position = 3 }, found[1].paused)
         assert.same({ columns = { "paused", "status" }, unique = false, primary = false, valid = true, method = "btree",
             table = "clients" }, found[2].guards)
@@ -133,7 +135,8 @@ describe("mysql reads for gates", function()
 
     it("what the user may not see is unknown, and says what to grant", function()
         server:sql([[CREATE USER few@'127.0.0.1' IDENTIFIED BY 'fewer-rights';
-            CREATE USER few@localhost IDENTIFIED BY 'fewer-rights'; GRANT SELECT ON app.clients TO few@'127.0.0.1'; GRANT SELECT ON app.clients TO few@localhost]])
+            CREATE USER few@localhost IDENTIFIED BY 'fewer-rights';
+            GRANT SELECT ON app.clients TO few@'127.0.0.1'; GRANT SELECT ON app.clients TO few@localhost]])
         local few = ("mysql://few:fewer-rights@127.0.0.1:%d/app"):format(server.port)
         assert.equal("pass", (judged([[db:row_counts { clients = 120 }]], few)))
         local verdict, text = judged([[db:row_counts { orders = 100 }]], few)
