@@ -183,13 +183,16 @@ void rh_pg_fail_result(rh_error *error, const rh_pg_config *config, const PGresu
 
 /* Connections --------------------------------------------------------------------------------------- */
 
-/* libpq's own words, on one line. */
+/* libpq's own words, on one line, without what is said better here. */
 static char *message_of(PGconn *handle)
 {
     char *message = rh_strdup(PQerrorMessage(handle));
-    char *location = strstr(message, "\nLOCATION:");
-    if (location)
-        *location = '\0';
+    static const char *const rests[] = {"\nLOCATION:", "\n\tIs the server running"};
+    for (size_t i = 0; i < sizeof rests / sizeof *rests; i++) {
+        char *rest = strstr(message, rests[i]);
+        if (rest)
+            *rest = '\0';
+    }
     size_t size = strlen(message);
     while (size > 0 && isspace((unsigned char)message[size - 1]))
         message[--size] = '\0';

@@ -65,7 +65,10 @@ function M.database(where, options)
     if given.numeric and given.numeric ~= "number" and given.numeric ~= "text" then
         rt.raise("usage", 'pg.database: numeric = "text" or "number", not "' .. given.numeric .. '"')
     end
-    local config, facts = native.config(where, given.numeric == "number")
+    local ok, config, facts = pcall(native.config, where, given.numeric == "number")
+    if not ok then
+        rt.raise(config.code, config.message) -- with the playbook's line
+    end
     local id, count = facts.display, 1
     while databases[id] and not native.same(databases[id].config, config) do
         count = count + 1

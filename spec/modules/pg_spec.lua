@@ -354,7 +354,7 @@ describe("pg", function()
             local _, err = play.body(("postgresql://app:pass-word@127.0.0.1:%d/app"):format(t.free_port()),
                 [[db:query "SELECT 1"]])
             assert.equal("connect", err.code)
-            assert.matches("Connection refused", err.message)
+            assert.matches("Connection refused. Is the server running, and can it be reached from here%?$", err.message)
             _, err = play.body(server:url():gsub(":[^:]*@", ":wrong-password@"), [[db:query "SELECT 1"]])
             assert.same({ "access_denied", "28P01" }, { err.code, err.detail.sqlstate })
             _, err = play.body(server:url "nowhere", [[db:query "SELECT 1"]])
@@ -455,6 +455,21 @@ describe("pg", function()
             assert.equal(0, play.value(server:url() .. "?schema=my%20sh%22op&connection_limit=1",
                 [[return db:value "SELECT count(*) FROM here"]]))
         end)
+    end)
+
+    it("refuses a URL with the playbook's line, and without the password", function()
+        for url, why in pairs {
+            ["mysql://u:hush-hush@h/x"] = "begins with postgresql://",
+            ["postgresql://u:hush-hush@h:0/x"] = "not a number between 1 and 65535",
+            ["postgresql://u:hush-hush@h/x?sslmode=on"] = 'sslmode=on: say',
+        } do
+            local run = t.play(([[local pg = require "rollout.pg"
+                playbook "spec" { environments = { "test" } }
+                pg.database(%q)]]):format(url))
+            assert.equal(2, run.code)
+            assert.matches("playbook.lua:3: pg: [^\n]*" .. why:gsub("%p", "%%%0"), run.out .. run.err)
+            assert.is_nil((run.out .. run.err):find("hush", 1, true))
+        end
     end)
 
     it("bears any password, and any name of a database", function()
