@@ -37,7 +37,7 @@ struct progress {
     unsigned skip; /* commands of the pipeline whose results are nobody's: BEGIN, COMMIT */
     unsigned ended_commands;
     bool wrapped;
-    bool flushing; /* more is to be written */
+    int events; /* that are watched for */
     bool ended;
     rh_pg_cancel *cancelling; /* a request that is on its way, or NULL */
     uv_timer_t grace;
@@ -423,11 +423,11 @@ static void on_poll(uv_poll_t *poll, int status, int events);
 static void wait_more(struct progress *p)
 {
     rh_pg *c = p->connection;
-    int written = PQflush(c->handle);
-    p->flushing = written > 0;
     /* While it writes, the server may be stuck at writing to us: both ways are watched. */
-    int events = UV_READABLE | (p->flushing ? UV_WRITABLE : 0);
-    rh_pg_watch_stop(&c->watch);
+    int events = UV_READABLE | (PQflush(c->handle) > 0 ? UV_WRITABLE : 0);
+    if (events == p->events)
+        return;
+    p->events = events;
     if (!rh_pg_watch_start(&c->watch, c->handle, events, on_poll, c))
         lose(p);
 }
@@ -490,6 +490,7 @@ bool rh_pg_statement_start(rh_pg_statement *op, rh_pg *connection, rh_error *err
     op->impl = p;
     op->numbers = connection->config->numbers;
     connection->current = p;
+    p->events = UV_WRITABLE;
     bool sent = send_first(p);
     if (!sent)
         rh_pg_fail_lost(&op->op.error, connection->config, connection->handle, op->sql);
