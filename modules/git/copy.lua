@@ -1,5 +1,5 @@
 -- Copies of a repository: clones, working trees beside the checkout, and submodules.
-local native, rt, command, _, refs = ...
+local native, rt, command, refs = ...
 
 local copy = {}
 local word, short, looker = command.word, command.short, refs.looker

@@ -1,12 +1,16 @@
 -- git: the user's git, in machine formats. A handle is pure. command.lua runs git, read.lua asks, refs.lua makes tags and
--- pushes, move.lua moves the checkout, copy.lua makes clones and working trees.
+-- pushes, move.lua, pull.lua and revert.lua move the checkout (place.lua), copy.lua makes clones and working trees.
 local native, rt = ...
 
-local command = native.command(native, rt)
-local read = native.read(native, rt, command)
-local refs = native.refs(native, rt, command, read)
-local move = native.move(native, rt, command, read, refs)
-local copy = native.copy(native, rt, command, read, refs)
+local parts = native.parts
+local command = parts.command(native, rt)
+local read = parts.read(native, rt, command)
+local refs = parts.refs(native, rt, command, read)
+local place = parts.place(native, rt, command)
+local move = parts.move(native, rt, command, refs, place)
+local pull = parts.pull(native, rt, command, refs, place)
+local revert = parts.revert(native, rt, command, refs, place)
+local copy = parts.copy(native, rt, command, refs)
 
 local M = {}
 
@@ -15,7 +19,7 @@ local Repository = rt.class("git.repo", {
     is_ancestor = read.is_ancestor, log = read.log, tags = read.tags, previous_tag = read.previous_tag,
     remote_ref = read.remote_ref, submodules = read.submodules,
     tag = refs.tag, push = refs.push, delete_tag = refs.delete_tag,
-    fetch = move.fetch, pull = move.pull, checkout = move.checkout, revert = move.revert, back_to = move.back_to,
+    fetch = pull.fetch, pull = pull.pull, checkout = move.checkout, revert = revert, back_to = move.back_to,
     worktree = copy.worktree, remove_worktree = copy.remove_worktree, update_submodules = copy.update_submodules,
 }, function(repo)
     return "git " .. repo.path

@@ -4,7 +4,7 @@
  *          untracked, total, files = { { path, state, from, submodule }, … } }   at most `limit` files
  *   native.has_ssh_command() → boolean: the host's environment says how ssh is run
  *   native.absolute(path) → path, from the folder where the run started; nothing need be there
- *   native.command, native.read, native.refs, native.move, native.copy   the compiled parts of the sugar */
+ *   native.parts   the compiled parts of the sugar */
 #include "git.h"
 
 #include "core/luaerror.h"
@@ -103,16 +103,37 @@ static int native_absolute(lua_State *L)
 RH_EMBED(rh_git_command_lua, RH_LUA_DIR "/modules/git/command.luac")
 RH_EMBED(rh_git_read_lua, RH_LUA_DIR "/modules/git/read.luac")
 RH_EMBED(rh_git_refs_lua, RH_LUA_DIR "/modules/git/refs.luac")
+RH_EMBED(rh_git_place_lua, RH_LUA_DIR "/modules/git/place.luac")
 RH_EMBED(rh_git_move_lua, RH_LUA_DIR "/modules/git/move.luac")
+RH_EMBED(rh_git_pull_lua, RH_LUA_DIR "/modules/git/pull.luac")
+RH_EMBED(rh_git_revert_lua, RH_LUA_DIR "/modules/git/revert.luac")
 RH_EMBED(rh_git_copy_lua, RH_LUA_DIR "/modules/git/copy.luac")
 
-static void add_part(lua_State *L, const char *name, const char *from, const char *end)
+static const struct {
+    const char *name, *from, *end;
+} parts[] = {
+    {"command", rh_git_command_lua, rh_git_command_lua_end},
+    {"read", rh_git_read_lua, rh_git_read_lua_end},
+    {"refs", rh_git_refs_lua, rh_git_refs_lua_end},
+    {"place", rh_git_place_lua, rh_git_place_lua_end},
+    {"move", rh_git_move_lua, rh_git_move_lua_end},
+    {"pull", rh_git_pull_lua, rh_git_pull_lua_end},
+    {"revert", rh_git_revert_lua, rh_git_revert_lua_end},
+    {"copy", rh_git_copy_lua, rh_git_copy_lua_end},
+};
+
+static void add_parts(lua_State *L)
 {
-    lua_pushfstring(L, "=modules/git/%s.lua", name);
-    if (luaL_loadbufferx(L, from, (size_t)(end - from), lua_tostring(L, -1), "b") != LUA_OK)
-        lua_error(L);
-    lua_remove(L, -2);
-    lua_setfield(L, -2, name);
+    lua_newtable(L);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        lua_pushfstring(L, "=modules/git/%s.lua", parts[i].name);
+        if (luaL_loadbufferx(L, parts[i].from, (size_t)(parts[i].end - parts[i].from),
+                             lua_tostring(L, -1), "b") != LUA_OK)
+            lua_error(L);
+        lua_remove(L, -2);
+        lua_setfield(L, -2, parts[i].name);
+    }
+    lua_setfield(L, -2, "parts");
 }
 
 static int open_git(lua_State *L)
@@ -122,11 +143,7 @@ static int open_git(lua_State *L)
                                          {"absolute", native_absolute},
                                          {NULL, NULL}};
     luaL_newlib(L, functions);
-    add_part(L, "command", rh_git_command_lua, rh_git_command_lua_end);
-    add_part(L, "read", rh_git_read_lua, rh_git_read_lua_end);
-    add_part(L, "refs", rh_git_refs_lua, rh_git_refs_lua_end);
-    add_part(L, "move", rh_git_move_lua, rh_git_move_lua_end);
-    add_part(L, "copy", rh_git_copy_lua, rh_git_copy_lua_end);
+    add_parts(L);
     return 1;
 }
 

@@ -40,6 +40,13 @@ describe("git.checkout", function()
         w:fails("unknown_revision", [[repo:checkout "hotfxi"]])
     end)
 
+    it("asks which one, where a branch and a tag have one name", function()
+        w:git(w.work, "tag", "main", "HEAD^")
+        assert.matches("refs/heads/main or refs/tags/main", w:fails("ambiguous", [[repo:checkout "main"]]).message, 1, true)
+        assert.equal(head(nil, "HEAD^"), w:body([[return repo:checkout "refs/tags/main"]]).sha)
+        assert.equal("main", w:body([[return repo:checkout "refs/heads/main"]]).branch)
+    end)
+
     it("refuses a dirty tree, and keeps what is in it where that is allowed", function()
         w:git(w.work, "tag", "v1", "HEAD^")
         t.write(w.work .. "/app.txt", "edited\n")
