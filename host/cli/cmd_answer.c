@@ -57,6 +57,14 @@ static bool may_answer(const rh_model *model, const rh_node *node, const json_t 
     return !rh_error_is_set(error);
 }
 
+static bool has_ended(const rh_model *model, rh_error *error)
+{
+    if (model->ended)
+        rh_fail(error, "usage", "%s has ended (%s): nothing in it waits for an answer", model->run,
+                model->status);
+    return model->ended;
+}
+
 static int answer(const rh_args *args, const char *kind, const char *what,
                   bool (*fits)(const rh_node *node), json_t *data, const char *said)
 {
@@ -67,7 +75,7 @@ static int answer(const rh_args *args, const char *kind, const char *what,
     json_t *questions = json_object();
     int code;
     if (!rh_run_ref_find(&ref, args, rh_word(args, 0), true, &error) ||
-        !rh_run_read(&ref, &model, on_change, questions, &error) ||
+        !rh_run_read(&ref, &model, on_change, questions, &error) || has_ended(&model, &error) ||
         !(node = rh_cli_unit(&model, rh_word(args, 1), what, fits, &error))) {
         json_decref(data);
         code = rh_cli_not_found(&error);

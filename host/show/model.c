@@ -405,6 +405,18 @@ static void start_run(rh_model *model, const rh_event *event, const json_t *payl
         model->begun_us = event->time_us;
 }
 
+/* What waited when the run came to its end waits no more. */
+static void end_waits(rh_node *node)
+{
+    for (rh_node *child = node->first; child; child = child->next) {
+        if (child->status == RH_NODE_WAITING) {
+            child->status = RH_NODE_RUNNING;
+            clear_live(child);
+        }
+        end_waits(child);
+    }
+}
+
 /* The process leaves the run: for good, or until somebody resumes it. */
 static void leave_run(rh_model *model, const rh_event *event, const json_t *payload)
 {
@@ -418,6 +430,8 @@ static void leave_run(rh_model *model, const rh_event *event, const json_t *payl
     model->exit_code = rh_payload_integer(payload, "exit", -1);
     model->left_us = event->time_us;
     model->ended = strcmp(event->type, "run.end") == 0;
+    if (model->ended)
+        end_waits(&model->root);
 }
 
 /* Events of the run as a whole. */
