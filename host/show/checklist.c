@@ -23,6 +23,10 @@ void rh_checklist_name(rh_buffer *out, const rh_node *node)
             return;
         rh_buffer_adds(out, " › ");
     }
+    if (rh_node_is_asked(node)) {
+        rh_buffer_adds(out, "approval");
+        return;
+    }
     const bool bare = rh_node_is(node, "wait") || rh_node_is(node, "notify");
     rh_buffer_addf(out, "%s%s%s", bare ? node->kind : "", bare ? " " : "", node->name);
 }

@@ -133,6 +133,8 @@ static rh_node *new_node(rh_node *parent, const char *kind, const rh_event *even
     node->kind = rh_strdup(kind);
     node->key = rh_strdup(event->key);
     node->name = rh_payload_shown(payload, "name");
+    if (!node->name)
+        node->name = rh_payload_shown(payload, "describe"); /* an effect */
     if (!node->name) {
         const char *tail = strrchr(event->key, '/');
         node->name = rh_strdup(tail ? tail + 1 : event->key);

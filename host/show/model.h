@@ -96,7 +96,9 @@ const char *rh_node_note(const rh_node *node);
 /* What it waits for without its note, which is shown by itself; free() it. */
 char *rh_node_waiting_for(const rh_node *node);
 bool rh_node_is(const rh_node *node, const char *kind);
-bool rh_node_is_open(const rh_node *node);  /* running or waiting */
+bool rh_node_is_open(const rh_node *node); /* running or waiting */
+bool rh_node_is_asked(
+    const rh_node *node); /* an approval that an effect asks for: its step's name is its own */
 bool rh_node_is_point(const rh_node *node); /* a note: neither begin nor end */
 /* Of the events that are neither begin nor end, those that are shown as a line of their own. */
 bool rh_point_is(const char *type);

@@ -26,6 +26,11 @@ char *rh_node_waiting_for(const rh_node *node)
     return what;
 }
 
+bool rh_node_is_asked(const rh_node *node)
+{
+    return rh_node_is(node, "approve") && rh_node_is(node->parent, "step");
+}
+
 bool rh_point_is(const char *type)
 {
     static const char *const points[] = {"note", "attach", "warning", "window", "countdown"};

@@ -38,6 +38,8 @@ static const char *place(const rh_node *node)
 {
     if (rh_node_is(node, "compensation"))
         return node->name;
+    if (rh_node_is_asked(node))
+        node = node->parent;
     const bool stage = rh_node_is(node, "stage");
     for (const rh_node *scope = node->parent; scope; scope = scope->parent) {
         if (!rh_node_is(scope, "compensation") && (stage || !rh_node_is(scope, "stage")))
@@ -139,6 +141,8 @@ static void print_waiting(rh_view *view, const rh_node *node, int64_t time_us)
     char *what = rh_node_waiting_for(node);
     rh_buffer_addf(&text, "%s%s%s: %s", node->kind, *node->key ? " " : "", place(node), what);
     free(what);
+    if (rh_node_is_asked(node) && node->note)
+        rh_buffer_addf(&text, ": %s", node->note);
     if (node->until_us) {
         rh_buffer_adds(&text, " until ");
         rh_text_time(&text, node->until_us);
