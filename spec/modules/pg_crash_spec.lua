@@ -100,6 +100,21 @@ describe("pg, cut in the middle of a write,", function()
         end
     end
 
+    it("by a host that dies, is not waited for to its end", function()
+        server:sql "CREATE TABLE pause (s int); INSERT INTO pause VALUES (50); GRANT SELECT ON pause TO app"
+        local path, folder = t.playbook(PLAY:format [[db:exec("INSERT INTO done SELECT 'ü' FROM (SELECT pg_sleep(s) FROM pause) p")]])
+        local command = { state = folder .. "/state", cwd = folder, env = { DATABASE_URL = server:url() }, timeout = 40 }
+        local run = t.start_host { path, state = command.state, cwd = folder, env = command.env }
+        t.eventually("the statement", function() return run.code or server:running "INSERT INTO done%" == 1 end)
+        run:kill("sigkill")
+        run:wait()
+        server:sql "UPDATE pause SET s = 0"
+        command[1] = "resume"
+        local again = t.host(command)
+        assert.equal(0, again.code, again.err .. again.out)
+        assert.equal("ü", rows())
+    end)
+
     it("and asking again in vain, says that it does not know", function()
         local gone, over
         local cutting = proxy.start(server.port, function(bytes, to_server)
