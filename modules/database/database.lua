@@ -86,6 +86,21 @@ local function clean_up(driver, job_of, internals)
     end
 end
 
+-- For a step that writes by another program than this host: what comes after it is what a restore would lose.
+local function wrote(driver, touch)
+    return rt.effect {
+        name = driver.name .. ".wrote",
+        class = "idempotent",
+        args = function(database) return { db = database.id } end,
+        describe = function(args) return "this step wrote to " .. args.db end,
+        call = function(args)
+            touch(driver.databases[args.db])
+            return true
+        end,
+        sample = function() return true end,
+    }
+end
+
 --- The methods of a handle, for the driver to add its own to, and { with_connection(database, role, fn), touch(database) }.
 --- To be called while the driver's module loads.
 function native.module(driver)
@@ -93,6 +108,7 @@ function native.module(driver)
     local lib = { job = job_of, since = since(driver, job_of) }
     local internals = statements(driver, lib.since.touch)
     local methods = internals.methods
+    methods.wrote = wrote(driver, lib.since.touch)
     methods.fingerprints = fingerprints(driver, job_of, internals)
     methods.dump = dump(driver, lib)
     methods.restore = restore(driver, lib)

@@ -118,6 +118,11 @@ local function fails(name, text)
     return rt.expectation { name = name, verdict = "fail", measured = text, text = name .. ": " .. text }
 end
 
+-- "host:port/database" of a handle's id, whoever the user is.
+local function place_of(id)
+    return (id:gsub("^.*@", ""):gsub("#%d+$", ""))
+end
+
 -- Which backup it is and how old, or what speaks against it.
 local function check_backup(self)
     local backup, db = self.given.backup, self.given.db
@@ -129,13 +134,13 @@ local function check_backup(self)
     end
     local kept = fs.stat(backup.path)
     local age = time.now() - (backup.time or kept and kept.modified or 0)
-    local text = ("%s of %s, %s old"):format(backup.path, tostring(backup.database), rt.show_duration(age // 1000 * 1000))
+    local text = ("%s of %s, %s old"):format(backup.path, tostring(backup.db or backup.database), rt.show_duration(age // 1000 * 1000))
     if not kept then
         return fails("backup", backup.path .. " is not there any more")
     elseif not backup.verified then
         return fails("backup", text .. ", was not proven by a restore (verify = false)")
-    elseif backup.database ~= db.name then
-        return fails("backup", ("%s, is none of %s"):format(text, tostring(db.name)))
+    elseif backup.database ~= db.name or (backup.db and place_of(backup.db) ~= place_of(db.id)) then
+        return fails("backup", ("%s, is none of %s"):format(text, tostring(db)))
     elseif age > self.given.max_age then
         return fails("backup", ("%s, and it may be %s: make a new one"):format(text, rt.show_duration(self.given.max_age)))
     end
@@ -176,13 +181,18 @@ local function without(list, set)
     return rest
 end
 
+local function plain(snapshot)
+    return { digest = snapshot.digest, rows = snapshot.rows, rows_unknown = snapshot.rows_unknown }
+end
+
+-- What the journal keeps of a migration. From here on a restore loses what the application writes.
 local function record(self, before, status)
-    local backup = self.given.backup
+    local backup, after = self.given.backup, self.database:snapshot(true)
     return {
         tool = self.given.tool, database = self.given.db.name, version = status.version,
         pending = before.status.pending, applied = without(status.applied, set_of(before.status.applied)),
-        reverted = before.status.back,
-        before = before.snapshot, after = self.database:snapshot(), started = before.at,
+        reverted = before.status.back, changed = database.changed(before.snapshot, after, self.driver.table or "\0"),
+        before = plain(before.snapshot), after = plain(after), started = before.at,
         backup = backup and { path = backup.path, sha256 = backup.sha256 } or nil,
     }
 end
@@ -235,7 +245,7 @@ function Migration:run()
         self.driver:prepare()
     end
     local mark = self.database:mark()
-    self.before = { at = time.now(), snapshot = self.database:snapshot(), status = self.driver:status() }
+    self.before = { at = time.now(), snapshot = self.database:snapshot(true), status = self.driver:status() }
     local before = self.before
     if #before.status.pending == 0 then
         return record(self, before, before.status)
@@ -244,6 +254,7 @@ function Migration:run()
     if ran.ended then
         ran.left = self.database:sweep(mark, application())
     end
+    self.given.db:wrote()
     local status = self.driver:status()
     if ran.code ~= 0 or ran.why or status.half or #status.pending > 0 then
         fail(failure(self, before, status, ran))
@@ -262,9 +273,11 @@ function Migration:settled()
         fail(("half done: %s. %s"):format(listed(status.half), status.way_out))
     elseif #status.pending == 0 then
         return record(self, before, status)
-    elseif not status.repeatable and #status.applied == #before.status.applied
-        and self.database:snapshot().digest ~= before.snapshot.digest then
-        fail("the schema has changed, and the tool's table does not say by what: compare it with the backup's")
+    elseif not status.repeatable and #status.applied == #before.status.applied then
+        local changed = database.changed(before.snapshot, self.database:snapshot(), self.driver.table or "\0")
+        if #changed > 0 then
+            fail(("%s changed, and the tool's table does not say by what: look whether it is half done"):format(listed(changed)))
+        end
     end
     return nil
 end

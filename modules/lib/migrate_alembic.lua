@@ -23,7 +23,8 @@ print(json.dumps({"heads": list(script.get_heads()), "revisions": [
 
 function alembic.new(migration)
     local given = migration.given
-    return setmetatable({ migration = migration, config = given.config or "alembic.ini", to = given.to or "head" }, Alembic)
+    return setmetatable({ migration = migration, config = given.config or "alembic.ini",
+        to = given.to or "head", table = TABLE }, Alembic)
 end
 
 local function last_line(text)

@@ -47,18 +47,33 @@ function Database:is_empty()
     return self.db:value(TABLES[self.kind]) == 0
 end
 
-local SCHEMA = {
-    pg = [[SELECT md5(string_agg(concat_ws('|', table_schema, table_name, column_name, data_type, is_nullable, column_default), ','
-        ORDER BY table_schema, table_name, ordinal_position)) FROM information_schema.columns
-        WHERE table_schema NOT IN ('pg_catalog', 'information_schema', 'rollouthost')]],
-    mysql = [[SELECT concat(count(*), '-', sum(crc32(concat_ws('|', table_name, column_name, ordinal_position, column_type,
-        is_nullable, column_default)))) FROM information_schema.columns
-        WHERE table_schema = database() AND table_name <> 'rollouthost']],
-}
+--- What is there: { digest, objects = { name = hash } }, and { rows = { table = count } } or { rows_unknown = why }: what
+--- cannot be counted in time is no reason to fail.
+function Database:snapshot(counted)
+    local schema = self.db:schema_digest()
+    local found = { digest = schema.digest, objects = schema.objects }
+    if counted then
+        local ok, rows = pcall(self.db.row_counts, self.db)
+        found.rows, found.rows_unknown = ok and rows or nil, not ok and rows.message or nil
+    end
+    return found
+end
 
---- What is there: { digest, rows = { table = count } }.
-function Database:snapshot()
-    return { digest = self.db:value(SCHEMA[self.kind]) or "empty" }
+--- The names of what differs between two snapshots, but for the tool's own.
+function database.changed(before, after, own)
+    local list = {}
+    for name, hash in pairs(after.objects) do
+        list[#list + 1] = before.objects[name] ~= hash and name or nil
+    end
+    for name in pairs(before.objects) do
+        list[#list + 1] = after.objects[name] == nil and name or nil
+    end
+    local rest = {}
+    for _, name in ipairs(list) do
+        rest[#rest + 1] = not name:find(own, 1, true) and name or nil
+    end
+    table.sort(rest)
+    return rest
 end
 
 -- ---- sessions that a tool left behind ----

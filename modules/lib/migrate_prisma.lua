@@ -16,7 +16,8 @@ local ROWS = [[SELECT migration_name AS name, checksum, logs, CASE WHEN finished
 function prisma.new(migration)
     local given = migration.given
     local dir = given.dir or ((given.schema or "prisma/schema.prisma"):match("^(.*/)[^/]*$") or "") .. "migrations"
-    return setmetatable({ migration = migration, dir = migration:path(dir), schema = given.schema }, Prisma)
+    return setmetatable({ migration = migration, dir = migration:path(dir), schema = given.schema,
+        table = TABLE }, Prisma)
 end
 
 -- The names of the folders with a migration.sql, in their order.

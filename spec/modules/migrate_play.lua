@@ -11,20 +11,12 @@ playbook "spec" { environments = { "test", { "production", protected = true } } 
 local cfg = env.require { DATABASE_URL = { format = %q } }
 local db = %s.database(cfg.DATABASE_URL)
 local result = stage("Migrate", function()
-    local backup = step("back up", { when = %s }, function() %s end)
+    local backup = step("back up", { when = %s }, function() return db:dump { to = "backups/" .. run.id } end)
     rollback("restore", function() step("restore it", function() return { was = backup and backup.path } end) end)
 %s
 end)
 return result
 ]]
-
-local BACKUP = {
-    mysql = [[return db:dump { to = "backups/" .. run.id }]],
-    pg = [[
-        local path = "backups/" .. run.id
-        sh.run({ "bash", "-c", "mkdir -p backups; pg_dump \"$DATABASE_URL\" >" .. path }, { env = { DATABASE_URL = cfg.DATABASE_URL } })
-        return { path = path, database = "app", verified = true, time = run.now() }]],
-}
 
 local function command(url, text, options)
     options.env = options.env or {}
@@ -32,7 +24,7 @@ local function command(url, text, options)
     local module = url:find("^mysql") and "mysql" or "pg"
     local format = module == "pg" and "postgresql" or "mysql"
     options[#options + 1], options[#options + 2] = "--env", options.environment or "test"
-    return PLAYBOOK:format(module, module, format, module, options.empty and "false" or "true", BACKUP[module], text), options
+    return PLAYBOOK:format(module, module, format, module, options.empty and "false" or "true", text), options
 end
 
 -- Runs it: what t.play returns, and `result` of the step `migrate`, `problem` (the innermost error) of the first unit that
