@@ -134,13 +134,14 @@ local function check_backup(self)
     end
     local kept = fs.stat(backup.path)
     local age = time.now() - (backup.time or kept and kept.modified or 0)
-    local text = ("%s of %s, %s old"):format(backup.path, tostring(backup.db or backup.database), rt.show_duration(age // 1000 * 1000))
+    local text = ("%s of %s, %s old"):format(backup.path, tostring(backup.db or backup.database), rt.show_duration(math.max(age, 1000) // 1000 * 1000))
     if not kept then
         return fails("backup", backup.path .. " is not there any more")
     elseif not backup.verified then
         return fails("backup", text .. ", was not proven by a restore (verify = false)")
     elseif backup.database ~= db.name or (backup.db and place_of(backup.db) ~= place_of(db.id)) then
-        return fails("backup", ("%s, is none of %s"):format(text, tostring(db)))
+        return fails("backup", ("%s is of %s in %s, and not of %s"):format(backup.path, tostring(backup.database),
+            tostring(backup.db or "?"), db.id))
     elseif age > self.given.max_age then
         return fails("backup", ("%s, and it may be %s: make a new one"):format(text, rt.show_duration(self.given.max_age)))
     end

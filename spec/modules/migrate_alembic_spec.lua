@@ -108,7 +108,7 @@ for name, start in pairs(WORLDS) do
         end)
 
         it("shows the password nowhere", function()
-            alembic.revision(folder, "aa02", "aa01", 
+            alembic.revision(folder, "aa02", "aa01",
                 [[print(os.environ["DATABASE_URL"]); raise Exception(os.environ["DATABASE_URL"])]])
             local run = migrated(nil, { folder = folder })
             assert.equal(3, run.code, run.said)
