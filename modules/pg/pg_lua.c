@@ -119,6 +119,7 @@ static int native_config(lua_State *L)
     luaL_setmetatable(L, CONFIG);
     if (lua_istable(L, 1)) {
         *box = rh_pg_config_new();
+        rh_pg_config_set_numbers(*box, numbers);
         if (!config_from_table(L, *box, &error))
             raise(L, &error);
     } else {
@@ -128,10 +129,11 @@ static int native_config(lua_State *L)
             *box = rh_pg_config_parse(url, &error);
         else
             rh_fail(&error, "usage", "pg: the database URL has a NUL byte");
-        if (!*box)
+        if (*box)
+            rh_pg_config_set_numbers(*box, numbers);
+        else
             raise(L, &error);
     }
-    rh_pg_config_set_numbers(*box, numbers);
     lua_settop(L, 2);
     return 1 + push_facts(L, *box);
 }

@@ -102,7 +102,8 @@ describe("pg, cut in the middle of a write,", function()
 
     it("by a host that dies, is not waited for to its end", function()
         server:sql "CREATE TABLE pause (s int); INSERT INTO pause VALUES (50); GRANT SELECT ON pause TO app"
-        local path, folder = t.playbook(PLAY:format [[db:exec("INSERT INTO done SELECT 'ü' FROM (SELECT pg_sleep(s) FROM pause) p")]])
+        local path, folder = t.playbook(PLAY:format
+            [[db:exec("INSERT INTO done SELECT 'ü' FROM (SELECT pg_sleep(s) FROM pause) p")]])
         local command = { state = folder .. "/state", cwd = folder, env = { DATABASE_URL = server:url() }, timeout = 40 }
         local run = t.start_host { path, state = command.state, cwd = folder, env = command.env }
         t.eventually("the statement", function() return run.code or server:running "INSERT INTO done%" == 1 end)
