@@ -197,8 +197,9 @@ UNION ALL SELECT 'extension', NULL, x.extname, n.nspname FROM pg_extension x JOI
 UNION ALL SELECT 'extension version', NULL, extname, extversion FROM pg_extension
 UNION ALL SELECT 'event trigger', NULL, v.evtname, concat_ws('|', v.evtevent, v.evtfoid::regprocedure, v.evtenabled,
     array_to_string(v.evttags, ','), pg_get_userbyid(v.evtowner)) FROM pg_event_trigger v WHERE $VOWN
-UNION ALL SELECT 'statistics', n.nspname, s.stxname, concat_ws('|', pg_get_statisticsobjdef(s.oid), s.stxstattarget,
-    pg_get_userbyid(s.stxowner)) FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE $USER
+UNION ALL SELECT 'statistics', n.nspname, s.stxname, concat_ws('|', array_to_string(s.stxkind, ' '), s.stxrelid::regclass,
+    (SELECT string_agg(quote_ident(a.attname), ',' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = s.stxrelid
+        AND a.attnum = ANY (s.stxkeys)), $STATISTICS, s.stxstattarget, pg_get_userbyid(s.stxowner)) FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE $USER
 UNION ALL SELECT 'publication', NULL, p.pubname, concat_ws('|', pg_get_userbyid(p.pubowner), to_jsonb(p) - 'oid' - 'pubowner'
     - 'pubname', (SELECT string_agg(concat_ws(' ', t.prrelid::regclass, $PUBLISHED), ',' ORDER BY t.prrelid::regclass::text)
         FROM pg_publication_rel t WHERE t.prpubid = p.oid) $PUBSCHEMAS) FROM pg_publication p
@@ -267,6 +268,7 @@ function catalog.statements(version)
     local with = {
         COMPRESSION = version >= 140000 and "a.attcompression::text" or "''",
         MULTIRANGE = version >= 140000 and "r.rngmultitypid::regtype," or "",
+        STATISTICS = version >= 140000 and "array_to_string(pg_get_statisticsobjdef_expressions(s.oid), ', ')" or "NULL",
         PUBLISHED = version >= 150000 and "pg_get_expr(t.prqual, t.prrelid), (SELECT string_agg(quote_ident(a.attname), ' '"
             .. " ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = t.prrelid AND a.attnum = ANY (t.prattrs))" or "NULL",
         PUBSCHEMAS = version >= 150000 and ", (SELECT string_agg(s.pnnspid::regnamespace::text, ',' ORDER BY"

@@ -104,6 +104,15 @@ describe("pg fingerprints", function()
         assert.is_true(tables.per_state.derived)
     end)
 
+    it("are equal however an expression is written down after a restore", function()
+        server:sql("CREATE DATABASE expressions", "postgres")
+        server:sql(t.read "spec/world/expressions.sql", "expressions")
+        restored("expressions_again", "expressions")
+        local found = tell(server:url("expressions", "postgres"), server:url("expressions_again", "postgres"),
+            folder .. "/none.lua")[1]
+        assert.same({}, found.differ)
+    end)
+
     it("prove a backup of it", function()
         local backup = play.value(server:url("app", "postgres"), [[return db:dump { to = "backups" }]], { timeout = 120 })
         assert.is_true(backup.verified == true or type(backup.verified) == "string", tostring(backup.verified))
