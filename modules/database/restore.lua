@@ -159,7 +159,8 @@ return function(driver, lib)
                 entry.rows, entry.hash = old.rows, old.hash
             end
         end
-        fingerprint.demand(string.format("%s: after the swap %s", driver.name, job.name), job.manifest, found)
+        fingerprint.demand(string.format("%s: after the swap %s", driver.name, job.name), job.manifest, found,
+            job.plain and backup.later)
         local _, lost = fingerprint.written(job.manifest, backup.fingerprint_of(job, facts.kept))
         local changed = 0
         for _ in pairs(lost) do
@@ -215,6 +216,7 @@ return function(driver, lib)
     end
 
     local function swap_in(job)
+        local last
         for _ = 1, TRIES do
             since.ask(job)
             local facts = facts_of(job)
@@ -229,9 +231,10 @@ return function(driver, lib)
             elseif err.code ~= "written_meanwhile" then
                 error(err, 0)
             end
+            last = err
         end
-        rt.raise("written_meanwhile", string.format("%s: the application writes to %s faster than its loss is approved: stop it"
-            .. " first", driver.name, job.name))
+        rt.raise("written_meanwhile", string.format("%s; the application writes to %s faster than its loss is approved: stop it"
+            .. " first", last.message, job.name))
     end
 
     local function swap(job)

@@ -108,10 +108,11 @@ return function(driver, job_of)
             job.args.since and "since" or when_text(job), where_text(tables), rows), { rows = rows, tables = tables })
     end
 
-    -- The last look is short, whatever the size: what fingerprints told before, and what the counters tell since then.
+    -- Where counters count rows the last look is short, whatever the size: what fingerprints told before, and what the
+    -- counters tell since then.
     local function count_again(job)
         local asked = job.asked
-        local found = asked and backup.written_since(job, job.name, asked.position)
+        local found = asked and backup.counts and backup.written_since(job, job.name, asked.position)
         if not found then
             return since.count(job)
         end
@@ -152,8 +153,8 @@ return function(driver, job_of)
         local rows, tables = count_again(job)
         job.lost, job.lost_rows = tables, rows
         if rows > job.allowed then
-            rt.raise("written_meanwhile", string.format("%s: %d rows were written, and losing %d was allowed", driver.name,
-                rows, job.allowed))
+            rt.raise("written_meanwhile", string.format("%s: %d rows were written, and losing %d was allowed: %s",
+                driver.name, rows, job.allowed, where_text(tables)))
         end
     end
 

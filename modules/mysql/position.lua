@@ -64,8 +64,8 @@ local function times(connection, name)
     return found, bytes
 end
 
---- { at, started (by the server's clock), sessions (since then), schema, forgets, tables = { name = { written, created } } } and, where `exact`,
---- rows = { name = { rows, hash } } of a schema that is not large.
+--- { at, started (by the server's clock), sessions (since then), schema, forgets, tables = { name = { written, created } } }
+--- and, where `exact`, rows = { name = { rows, hash } } of a schema that is not large.
 function position.take(connection, name, exact)
     local clock = number(schema.rows(connection, "SELECT UNIX_TIMESTAMP() AS now")[1].now)
     local found = { at = clock, started = clock - shown(connection, "STATUS", "Uptime"),

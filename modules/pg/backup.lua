@@ -14,7 +14,7 @@ for _, name in ipairs { "databases", "written", "snapshot", "clients", "prefligh
 end
 local databases, clients, preflight = lib.databases, lib.clients, lib.preflight
 local snapshots, written, swaps, in_place = lib.snapshot, lib.written, lib.swap, lib.in_place
-local M = { suffix = ".pgdump" }
+local M = { suffix = ".pgdump", counts = true }
 
 local WATCH_MS = 250
 
