@@ -30,7 +30,7 @@ struct attempt {
     uv_getaddrinfo_t resolver;
     bool resolving;
     uv_timer_t timer;
-    uint64_t deadline;
+    uint64_t deadline, slot; /* slot: the part of the time that the present address has */
     PGconn *handle;
     rh_pg_watch watch;
     bool fell_back; /* from "postgres" to "template1" */
@@ -259,12 +259,15 @@ static void on_slot_over(uv_timer_t *timer)
 {
     struct attempt *attempt = timer->data;
     const struct target *target = &attempt->resolved[attempt->at];
+    bool named = target->host && target->address && strcmp(target->host, target->address) != 0;
     rh_error error = {0};
     rh_buffer where = {0};
     rh_pg_config_display(attempt->config, &where);
-    rh_fail(&error, "timeout", "pg: %s: no answer from %s%s%s in time", where.data,
-            target->host ? target->host : "the server", target->address ? " at " : "",
-            target->address ? target->address : "");
+    rh_fail(&error, "timeout",
+            "pg: %s: no answer from %s%s%s within %g s. Is it the right address, and is no "
+            "firewall in between?",
+            where.data, named ? target->host : "", named ? " at " : "",
+            target->address ? target->address : "the server", (double)attempt->slot / 1000);
     rh_buffer_free(&where);
     fail_target(attempt, &error);
 }
@@ -308,6 +311,7 @@ static void next_target(struct attempt *attempt)
     uint64_t slot = left / (attempt->resolved_count - attempt->at);
     if (slot < LEAST_SLOT_MS)
         slot = left < LEAST_SLOT_MS ? left : LEAST_SLOT_MS;
+    attempt->slot = slot;
     attempt->handle = open_handle(attempt, &attempt->resolved[attempt->at]);
     /* This way a refusal carries its SQLSTATE, which says more than a message in the server's language. */
     PQsetErrorVerbosity(attempt->handle, PQERRORS_VERBOSE);

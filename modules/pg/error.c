@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHOWN_STATEMENT = 300, SHOWN_BEFORE = 60, SHOWN_AFTER = 80 };
+enum { SHOWN_STATEMENT = 300, SHOWN_BEFORE = 60, SHOWN_AFTER = 80, KEPT_STATEMENT = 4000 };
 
 static const struct {
     const char *sqlstate, *code, *hint; /* a SQLSTATE, or the class of those that are not listed */
@@ -125,6 +125,15 @@ static void add_fact(rh_buffer *detail, const char *name, const char *value)
     rh_json_quote(detail, value, strlen(value));
 }
 
+static void add_statement_fact(rh_buffer *detail, const char *statement)
+{
+    rh_buffer kept = {0};
+    if (statement)
+        add_part(&kept, statement, strlen(statement), KEPT_STATEMENT, false);
+    add_fact(detail, "statement", kept.data);
+    rh_buffer_free(&kept);
+}
+
 static char *details(const PGresult *result, const char *statement, long position)
 {
     static const struct {
@@ -141,7 +150,7 @@ static char *details(const PGresult *result, const char *statement, long positio
     rh_buffer_adds(&detail, "{");
     for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
         add_fact(&detail, facts[i].name, PQresultErrorField(result, facts[i].field));
-    add_fact(&detail, "statement", statement);
+    add_statement_fact(&detail, statement);
     if (position > 0)
         rh_buffer_addf(&detail, "%s\"position\":%ld", detail.size > 1 ? "," : "", position);
     rh_buffer_adds(&detail, "}");
@@ -252,6 +261,11 @@ void rh_pg_fail_connect(rh_error *error, const rh_pg_config *config, PGconn *han
         rh_fail(error, strcmp(code, "sql") == 0 ? "connect" : code, "pg: %s: %s (%s)%s%s",
                 where.data, message, sqlstate, hint ? ". " : "", hint ? hint : "");
         rh_error_detail(error, rh_format("{\"sqlstate\":\"%s\"}", sqlstate));
+    } else if (strstr(message, "invalid response to SSL negotiation") ||
+               strstr(message, "expected authentication request")) {
+        rh_fail(error, "connect",
+                "pg: %s: what listens there is no PostgreSQL (%s). Is it the right host and port?",
+                where.data, message);
     } else if (about_tls(message)) {
         fail_tls(error, config, where.data, message);
     } else if (strstr(message, "no password supplied")) {
@@ -281,7 +295,7 @@ void rh_pg_fail_lost(rh_error *error, const rh_pg_config *config, PGconn *handle
     rh_fail(error, "lost_connection", "pg: %s", text.data);
     rh_buffer detail = {0};
     rh_buffer_adds(&detail, "{");
-    add_fact(&detail, "statement", statement);
+    add_statement_fact(&detail, statement);
     rh_buffer_adds(&detail, "}");
     rh_error_detail(error, rh_buffer_take(&detail));
     rh_error_module(error, "pg");

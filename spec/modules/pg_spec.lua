@@ -177,6 +177,7 @@ describe("pg", function()
             err = problem [[db:exec "SELEKT 'ü', 1"]]
             assert.matches("in: >>>SELEKT", err.message)
             err = problem(([[db:exec "%s FROMM"]]):format("SELECT '" .. ("ü"):rep(500) .. "' AS x"))
+            assert.is_true(#problem(([[db:exec("SELECT '%s' FROM FROM")]]):format(("x"):rep(100000))).detail.statement < 5000)
             assert.is_truthy(err.message:find("in: … ü", 1, true) and err.message:find("üü' AS x >>>FROMM", 1, true), err.message)
         end)
 
@@ -362,6 +363,32 @@ describe("pg", function()
             _, err = play.body("postgresql://u@no-such-host.invalid/x", [[db:query "SELECT 1"]])
             assert.equal("connect", err.code)
             assert.matches("no%-such%-host%.invalid cannot be resolved", err.message)
+        end)
+
+        it("is not had from what is no PostgreSQL", function()
+            local greets = t.serve(function(client, bytes)
+                if not bytes then client:write "J\0\0\0\x0a5.5.5-10.11\0" end
+            end)
+            local answers = t.serve(function(client, bytes)
+                if bytes then client:write "HTTP/1.1 400 Bad Request\r\n\r\n" end
+            end)
+            local plain = "/x?sslmode=disable"
+            for _, url in ipairs { greets .. "/x", answers .. "/x", greets .. plain, answers .. plain } do
+                local _, err = play.body("postgresql://app:pass-word@127.0.0.1:" .. url, [[db:query "SELECT 1"]],
+                    { handle = "{ connect_timeout = '5s' }" })
+                assert.equal("connect", err.code, err.message)
+                assert.matches("what listens there is no PostgreSQL", err.message)
+            end
+        end)
+
+        it("has the password that ~/.pgpass knows, where the URL has none", function()
+            local home = t.temp()
+            t.write(home .. "/.pgpass", ("127.0.0.1:%d:app:app:%s\n"):format(server.port, server.password), "600")
+            local url = server:url():gsub(":[^:]*@", "@")
+            assert.equal(1, play.value(url, [[return db:value "SELECT 1"]], { env = { HOME = home } }))
+            local _, err = play.body(url, [[return db:value "SELECT 1"]], { env = { HOME = t.temp() } })
+            assert.equal("access_denied", err.code)
+            assert.matches("nor has ~/.pgpass", err.message)
         end)
 
         it("is not had while the server has too many, or is starting", function()
