@@ -48,7 +48,7 @@ void rh_log_take_line(rh_log *log, const char *text, size_t size)
     rh_log_found *found = &log->found;
     if (size > 0 && text[size - 1] == '\r')
         size--;
-    const int64_t own = rh_log_stamp(text, size, log->started_ms);
+    const int64_t own = rh_log_stamp(text, size, log->zone, log->started_ms);
     if (own)
         log->line_ms = own;
     const int64_t ms = log->line_ms; /* a stack trace belongs to the line before it */

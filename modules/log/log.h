@@ -19,7 +19,8 @@
 
 enum {
     RH_LOG_SAMPLES = 5, /* matching lines kept: the first so many, and the last */
-    RH_LOG_LINE = 400   /* bytes of a kept line */
+    RH_LOG_LINE = 400,  /* bytes of a kept line */
+    RH_LOG_LOCAL = 9999 /* this machine's zone */
 };
 
 typedef struct rh_log_place {
@@ -41,6 +42,7 @@ typedef struct rh_log_options {
     const rh_log_place *place; /* where to begin; NULL: at the first line from `from_ms` on */
     int64_t from_ms; /* lines that say that they are older do not count; 0: all of the file */
     int64_t per_ms;  /* the span that `peak` is about; 0: none */
+    int zone;        /* of times that name none: minutes east of UTC, or RH_LOG_LOCAL */
 } rh_log_options;
 
 typedef struct rh_log rh_log;
@@ -48,6 +50,7 @@ typedef struct rh_log rh_log;
 typedef struct rh_log_found {
     int64_t lines, bytes;      /* read, without those before `from_ms` */
     int64_t matches, stamped;  /* of those, matching; with a time */
+    int64_t changed_ms;        /* when the file was written to last, by the file system */
     int64_t first_ms, last_ms; /* of the matching lines, or 0 */
     int64_t peak, peak_ms;     /* most matches within any `per_ms`, and when that span ended */
     bool gap;                  /* lines were lost: rotated away, compressed, or truncated */
@@ -68,14 +71,15 @@ const rh_log_found *rh_log_results(const rh_log *log);
 bool rh_log_end(const char *path, rh_log_place *place, rh_error *error);
 
 /* When a line was written, by what stands in its first 200 bytes: ISO 8601 and its like, a web server's date, syslog's, or
- * an epoch at its beginning or in "time" or "ts" of a JSON line. Without a zone it is this machine's. `now_ms` gives syslog
- * its year. 0: it does not say. */
-int64_t rh_log_stamp(const char *line, size_t size, int64_t now_ms);
+ * an epoch at its beginning or in "time" or "ts" of a JSON line. `zone` is that of a time that names none; `now_ms` gives
+ * syslog its year. 0: it does not say. */
+int64_t rh_log_stamp(const char *line, size_t size, int zone, int64_t now_ms);
 
-/* The files that rotation has made of `path`, the oldest first by their last change. Returns their number; free each
+/* The files that rotation has made of `path`, the oldest first. Returns their number; free each
  * name, and the list. */
 typedef struct rh_log_rotated {
     char *path;
+    size_t suffix; /* where its number or date begins */
     uint64_t inode;
     int64_t size, changed_ns;
     bool packed; /* compressed */

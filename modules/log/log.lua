@@ -6,6 +6,7 @@ local M = {}
 
 local WAIT, COMMAND_TIMEOUT, POLL, COMMAND_POLL = 60000, 30000, 500, 1000
 local SCANNERS = 64
+local SKEW = 300000 -- by which clocks may differ
 
 -- ---- sources ----
 
@@ -27,16 +28,34 @@ local function text(value, where, what)
     return value
 end
 
+-- "+01:00" or "Z" as minutes east of UTC.
+local function zone_of(given, where)
+    if given == nil then
+        return false
+    end
+    local sign, hours, minutes = given:match("^([+-])(%d%d):?(%d%d)$")
+    if given == "Z" or given == "UTC" then
+        return 0
+    elseif not sign then
+        rt.raise("usage", ('%s: zone is that of times that name none, such as "+01:00" or "UTC", not %q'):format(where, given))
+    end
+    return (tonumber(hours) * 60 + tonumber(minutes)) * (sign == "-" and -1 or 1)
+end
+
 --- The log file at `path`, also when it is rotated or truncated. A relative path starts where the run started.
-function M.file(path)
+--- { zone = "+01:00" }: of times in its lines that name none; this machine's.
+function M.file(path, options)
+    local given = rt.options(options or {}, { zone = "string" }, "log.file")
     text(path, "log.file", "the path")
-    return source { name = tostring(path), path = path, command = false, cwd = false, env = false }
+    return source { name = tostring(path), path = path, command = false, cwd = false, env = false, timeout = false,
+        zone = zone_of(given.zone, "log.file") }
 end
 
 --- What a command prints (both streams), run anew each time. In its arguments "{since}" becomes the time from which lines
 --- are wanted, as ISO 8601, and "{since_unix}" the same in seconds.
 function M.command(argv, options)
-    local given = rt.options(options or {}, { cwd = "string", env = "table", name = "string" }, "log.command")
+    local given = rt.options(options or {}, { cwd = "string", env = "table", name = "string", timeout = "duration",
+        zone = "string" }, "log.command")
     if type(argv) ~= "table" or #argv == 0 then
         rt.raise("usage", 'log.command: expected a command such as { "docker", "logs", "--since", "{since}", "app" }')
     end
@@ -44,7 +63,7 @@ function M.command(argv, options)
         text(word, "log.command", "argument " .. i)
     end
     return source { name = given.name or table.concat(argv, " "), path = false, command = argv, cwd = given.cwd or false,
-        env = given.env or false }
+        env = given.env or false, timeout = given.timeout or false, zone = zone_of(given.zone, "log.command") }
 end
 
 --- A container's log, by the docker command.
@@ -104,7 +123,7 @@ local function own(from, where)
         rt.raise("usage", where .. ": call it with a colon on what log.file, log.journal or log.command returned")
     end
     return { name = from.name, path = from.path or nil, command = from.command or nil, cwd = from.cwd or nil,
-        env = from.env or nil }
+        env = from.env or nil, timeout = from.timeout or nil, zone = from.zone or nil }
 end
 
 local function find_args(from, match, options, where, more)
@@ -123,7 +142,7 @@ local function new_scanner(args, path)
     local from = since.mark and not since.mark.print and since.mark.at or since.from
         or since.back and rt.now() - since.back or nil
     return native.scanner {
-        path = path, match = args.match, except = args.except, ignore_case = args.ignore_case, per = args.per,
+        path = path, zone = args.log.zone, match = args.match, except = args.except, ignore_case = args.ignore_case, per = args.per,
         place = since.mark and since.mark.print and since.mark or nil, from = from,
     }
 end
@@ -171,9 +190,10 @@ local function run_command(args, ctx)
         argv[i] = word:gsub("{since_unix}", ("%d"):format(from // 1000)):gsub("{since}", iso(from))
     end
     local path = ctx.dir .. "/" .. id
-    fs.work { verb = "write", path = path, data = "" }
+    local timeout = args.log.timeout or COMMAND_TIMEOUT
+    fs.work { verb = "write", path = path, data = "", mode = 384 } -- 0600
     local ok, result = pcall(sh.run, { id = id, argv = argv, cwd = args.log.cwd, env = args.log.env, log = path,
-        timeout = COMMAND_TIMEOUT, capture = 4096 })
+        timeout = timeout, capture = 4096 })
     if ok and result.code == 0 and not result.timed_out then
         return path
     end
@@ -183,7 +203,7 @@ local function run_command(args, ctx)
     end
     local said = rt.readable(result.err:find("%S") and result.err or result.out):gsub("%s+$", "")
     rt.raise(result.timed_out and "timeout" or "command", ("log: `%s` %s%s"):format(table.concat(argv, " "),
-        result.timed_out and "did not end within " .. rt.show_duration(COMMAND_TIMEOUT)
+        result.timed_out and "did not end within " .. rt.show_duration(timeout)
             or "failed (" .. (result.signal or "exit " .. result.code) .. ")", said ~= "" and ": " .. said or ""))
 end
 
@@ -191,7 +211,7 @@ local function scan_command(args, ctx)
     local path = run_command(args, ctx)
     local since = args.since
     local ok, found = pcall(function()
-        return native.advance(native.scanner { path = path, match = args.match, except = args.except,
+        return native.advance(native.scanner { path = path, zone = args.log.zone, match = args.match, except = args.except,
             ignore_case = args.ignore_case, per = args.per, from = start_of(since) })
     end)
     rt.native("fs").work { verb = "remove", path = path }
@@ -201,11 +221,34 @@ local function scan_command(args, ctx)
     return found
 end
 
+-- Where lines are wanted by their times, these have to be there and to fit what the file system says: a log that is written in
+-- another zone would seem to be silent.
+local function check_times(args, found)
+    local from = start_of(args.since)
+    local last = found.tail[#found.tail]
+    local why
+    if found.matches > found.stamped then
+        why = "lines do not say when they were written"
+    elseif last and last.at and last.at > rt.now() + SKEW then
+        why = "its last line is of " .. iso(last.at) .. ", which is yet to come: say zone = … of log.file"
+    elseif found.lines == 0 and found.bytes > 0 and found.changed_at > from + SKEW then
+        why = "it was written to at " .. iso(found.changed_at) .. ", but its lines are older: say zone = … of log.file"
+    end
+    if why then
+        rt.raise("no_times", ("log: what %s says since %s cannot be told by its times: %s. A mark needs none"):format(
+            args.log.name, iso(from), why))
+    end
+end
+
 local function scan(args, ctx)
     if args.log.command then
         return scan_command(args, ctx)
     end
-    return native.advance(kept_scanner(args))
+    local found = native.advance(kept_scanner(args))
+    if not args.since.mark and start_of(args.since) > 0 then
+        check_times(args, found)
+    end
+    return found
 end
 
 local function texts(lines)
@@ -230,10 +273,6 @@ local find_effect = rt.effect {
     call = function(args, ctx)
         local found = scan(args, ctx)
         need_file(args, found)
-        if args.since.back and args.log.path and found.matches > 0 and found.stamped == 0 then
-            rt.raise("no_times", ("log: the lines of %s do not say when they were written, so \"the last %s\" cannot be told:"
-                .. " give since = a mark"):format(args.log.name, rt.show_duration(args.since.back)))
-        end
         local elapsed = math.max(1, rt.now() - start_of(args.since))
         return {
             count = found.matches, lines = texts(found.samples), scanned = found.lines, bytes = found.bytes,

@@ -1,7 +1,8 @@
 /* log: the binding.
  *
- *   native.scanner{ path=, match=, except=, ignore_case=, place=, from=, per= } → scanner      times in ms
- *   native.advance(scanner) ⏳ → { lines, bytes, matches, stamped, first_at, last_at, peak, peak_at, gap, missing,
+ *   native.scanner{ path=, match=, except=, ignore_case=, place=, from=, per=, zone= } → scanner
+ *                                  times in ms, the zone in minutes east of UTC
+ *   native.advance(scanner) ⏳ → { lines, bytes, matches, stamped, first_at, last_at, changed_at, peak, peak_at, gap, missing,
  *                                  samples = { { at, text }, … }, tail = { … } }
  *   native.busy(scanner) → boolean: a task reads it on just now
  *   native.mark(path) ⏳ → { inode, offset, print }
@@ -76,6 +77,7 @@ static int push_found(rh_op *op, lua_State *L)
     set_integer(L, "matches", found->matches);
     set_integer(L, "stamped", found->stamped);
     set_integer(L, "peak", found->peak);
+    set_time(L, "changed_at", found->changed_ms);
     set_time(L, "peak_at", found->peak_ms);
     set_time(L, "first_at", found->first_ms);
     set_time(L, "last_at", found->last_ms);
@@ -160,6 +162,8 @@ static int native_scanner(lua_State *L)
                               .per_ms = integer_field(L, 1, "per")};
     if (!path || !options.match)
         return luaL_error(L, "path or match is missing");
+    lua_getfield(L, 1, "zone");
+    options.zone = (int)luaL_optinteger(L, -1, RH_LOG_LOCAL);
     lua_getfield(L, 1, "ignore_case");
     options.ignore_case = lua_toboolean(L, -1);
     options.place = place_field(L, &place) ? &place : NULL;

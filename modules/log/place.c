@@ -117,7 +117,8 @@ static int64_t time_near(rh_log *log, int fd, int64_t offset)
     at = memchr(at, '\n', (size_t)(end - at));
     while (at && ++at < end) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));
-        const int64_t ms = newline ? rh_log_stamp(at, (size_t)(newline - at), log->started_ms) : 0;
+        const int64_t ms =
+            newline ? rh_log_stamp(at, (size_t)(newline - at), log->zone, log->started_ms) : 0;
         if (ms)
             return ms;
         at = newline;
@@ -171,8 +172,12 @@ int rh_log_open_next(rh_log *log, const struct stat *own)
     int fd = -1;
     const int64_t changed = (int64_t)own->st_mtim.tv_sec * 1000000000 + own->st_mtim.tv_nsec;
     const size_t count = rh_log_list_rotated(log->path, &list);
-    for (size_t i = 0; fd < 0 && i < count; i++) {
-        if (list[i].changed_ns <= changed || list[i].inode == (uint64_t)own->st_ino)
+    size_t at = 0;
+    while (at < count && list[at].inode != (uint64_t)own->st_ino)
+        at++;
+    const bool listed = at < count; /* else it was removed, or has a name that says nothing */
+    for (size_t i = listed ? at + 1 : 0; fd < 0 && i < count; i++) {
+        if (!listed && list[i].changed_ns <= changed)
             continue;
         if (list[i].packed)
             log->found.gap = true;

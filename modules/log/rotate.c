@@ -29,9 +29,21 @@ static bool is_packed(const char *name)
     return false;
 }
 
+/* By their names: of numbers the highest is the oldest, of dates the earliest. Times of change would do but for files that
+ * are written to in the same tick of the kernel's clock. */
 static int by_age(const void *a, const void *b)
 {
+    enum { DATE = 8 }; /* so many digits are no number */
     const rh_log_rotated *x = a, *y = b;
+    const char *left = x->path + x->suffix, *right = y->path + y->suffix;
+    const size_t left_digits = strspn(left, "0123456789-"),
+                 right_digits = strspn(right, "0123456789-");
+    if (left_digits >= DATE && right_digits >= DATE)
+        return strcmp(left, right);
+    if (left_digits < DATE && right_digits < DATE) {
+        const long p = strtol(left, NULL, 10), q = strtol(right, NULL, 10);
+        return (p < q) - (p > q);
+    }
     return (x->changed_ns > y->changed_ns) - (x->changed_ns < y->changed_ns);
 }
 
@@ -58,6 +70,7 @@ size_t rh_log_list_rotated(const char *path, rh_log_rotated **list)
         *list = rh_realloc(*list, (count + 1) * sizeof **list);
         (*list)[count++] = (rh_log_rotated){
             .path = full,
+            .suffix = strlen(folder) + strlen(base) + 1,
             .inode = (uint64_t)found.st_ino,
             .size = (int64_t)found.st_size,
             .changed_ns = (int64_t)found.st_mtim.tv_sec * 1000000000 + found.st_mtim.tv_nsec,

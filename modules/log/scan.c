@@ -42,6 +42,7 @@ rh_log *rh_log_new(const char *path, const rh_log_options *options, rh_error *er
         log->place = *options->place;
     log->from_ms = options->from_ms;
     log->per_ms = options->per_ms;
+    log->zone = options->zone;
     log->now.fd = log->before.fd = -1;
     return log;
 }
@@ -106,7 +107,7 @@ typedef enum { STAYS, TRUNCATED, RENAMED } fate;
 static fate look(const rh_log *log, struct stat *own)
 {
     struct stat current;
-    if (stat(log->path, &current) != 0 || fstat(log->now.fd, own) != 0)
+    if (fstat(log->now.fd, own) != 0 || stat(log->path, &current) != 0)
         return STAYS; /* between a rename and the new file */
     if (current.st_ino != own->st_ino || current.st_dev != own->st_dev)
         return RENAMED;
@@ -115,7 +116,7 @@ static fate look(const rh_log *log, struct stat *own)
 
 static bool advance(rh_log *log, const atomic_bool *stop, rh_error *error)
 {
-    struct stat own;
+    struct stat own = {0};
     if (!log->begun) {
         if (!(log->placed ? rh_log_begin_at_place(log, error) : rh_log_begin_at_time(log, error)))
             return false;
@@ -150,6 +151,7 @@ static bool advance(rh_log *log, const atomic_bool *stop, rh_error *error)
         log->before = log->now;
         log->now = (rh_log_stream){.fd = next};
     }
+    log->found.changed_ms = (int64_t)own.st_mtim.tv_sec * 1000 + own.st_mtim.tv_nsec / 1000000;
     log->place.offset = log->now.offset;
     return rh_log_print(log->now.fd, log->place.offset, &log->place.print) ||
            rh_fail(error, "io", "cannot read the log %s", log->path);

@@ -23,6 +23,7 @@ struct rh_log {
     rh_log_place place; /* where to begin, then where `now` stands */
     bool placed;
     int64_t from_ms, per_ms;
+    int zone;
     rh_log_stream now, before; /* `before` was renamed: whoever writes may not have noticed yet */
     int64_t line_ms;           /* of the last line that says when */
     int64_t started_ms;

@@ -89,16 +89,22 @@ static bool zone(reader r, int64_t *offset)
     return hours >= 0 && hours < 15 && (minutes >= 0 || !apart);
 }
 
-/* The seconds of `tm` in the zone that follows, or in this machine's. */
-static int64_t seconds(reader r, struct tm *tm)
+/* The seconds of `tm` in that zone, minutes east of UTC. */
+static int64_t seconds_in(struct tm *tm, int minutes)
+{
+    tm->tm_isdst = -1;
+    return minutes == RH_LOG_LOCAL ? (int64_t)mktime(tm) : (int64_t)timegm(tm) - minutes * 60;
+}
+
+/* In the zone that follows, or else in that one. */
+static int64_t seconds(reader r, struct tm *tm, int minutes)
 {
     int64_t offset;
-    tm->tm_isdst = -1;
-    return zone(r, &offset) ? (int64_t)timegm(tm) - offset : (int64_t)mktime(tm);
+    return zone(r, &offset) ? (int64_t)timegm(tm) - offset : seconds_in(tm, minutes);
 }
 
 /* 2026-11-20T09:30:00.123+01:00, 2026-11-20 09:30:00,123, 2026/11/20 09:30:00 */
-static int64_t iso(reader r)
+static int64_t iso(reader r, int minutes)
 {
     struct tm tm = {.tm_year = digits(&r, 4) - 1900};
     if (tm.tm_year < 70 || tm.tm_year > 1000 || !one(&r, "-/"))
@@ -110,11 +116,11 @@ static int64_t iso(reader r)
     if (tm.tm_mday < 1 || tm.tm_mday > 31 || !one(&r, "T ") || !clock_time(&r, &tm))
         return 0;
     const int64_t ms = fraction(&r);
-    return seconds(r, &tm) * 1000 + ms;
+    return seconds(r, &tm, minutes) * 1000 + ms;
 }
 
 /* 20/Nov/2026:09:30:00 +0100 */
-static int64_t web(reader r)
+static int64_t web(reader r, int minutes)
 {
     struct tm tm = {.tm_mday = digits(&r, 2)};
     if (tm.tm_mday < 1 || tm.tm_mday > 31 || !one(&r, "/"))
@@ -125,11 +131,11 @@ static int64_t web(reader r)
     tm.tm_year = digits(&r, 4) - 1900;
     if (tm.tm_year < 70 || !one(&r, ":") || !clock_time(&r, &tm))
         return 0;
-    return seconds(r, &tm) * 1000;
+    return seconds(r, &tm, minutes) * 1000;
 }
 
 /* Nov 20 09:30:00, at the line's beginning. A date that lies ahead is last year's. */
-static int64_t syslog(reader r, int64_t now_ms)
+static int64_t syslog(reader r, int minutes, int64_t now_ms)
 {
     struct tm tm = {.tm_mon = month_name(&r)}, today;
     const time_t now = (time_t)(now_ms / 1000);
@@ -142,8 +148,7 @@ static int64_t syslog(reader r, int64_t now_ms)
     for (int back = 0; back < 2; back++) {
         tm = given;
         tm.tm_year = today.tm_year - back;
-        tm.tm_isdst = -1;
-        const int64_t ms = (int64_t)mktime(&tm) * 1000;
+        const int64_t ms = seconds_in(&tm, minutes) * 1000;
         if (ms <= now_ms + DAY_MS)
             return ms;
     }
@@ -178,17 +183,20 @@ static int64_t json_epoch(const char *line, size_t size)
     return 0;
 }
 
-int64_t rh_log_stamp(const char *line, size_t size, int64_t now_ms)
+int64_t rh_log_stamp(const char *line, size_t size, int minutes, int64_t now_ms)
 {
     if (size > LOOKED_AT)
         size = LOOKED_AT;
     const reader start = {line, line + size};
-    int64_t ms = size > 0 && isdigit((unsigned char)*line) ? epoch(start) : syslog(start, now_ms);
+    int64_t ms =
+        size > 0 && isdigit((unsigned char)*line) ? epoch(start) : syslog(start, minutes, now_ms);
     for (size_t i = 0; !ms && i + 19 <= size; i++) {
         if (!isdigit((unsigned char)line[i]) || (i > 0 && isdigit((unsigned char)line[i - 1])))
             continue;
         const reader r = {line + i, line + size};
-        ms = line[i + 2] == '/' ? web(r) : line[i + 4] == '-' || line[i + 4] == '/' ? iso(r) : 0;
+        ms = line[i + 2] == '/'                         ? web(r, minutes)
+             : line[i + 4] == '-' || line[i + 4] == '/' ? iso(r, minutes)
+                                                        : 0;
     }
     return ms ? ms : json_epoch(line, size);
 }

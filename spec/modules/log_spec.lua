@@ -83,6 +83,23 @@ describe("log.file", function()
         assert.is_false(value[4].gap)
     end)
 
+    it("finds the way through files that are named by dates, and misses one that is compressed", function()
+        local value = play [[
+            local mark = app:mark()
+            say "x 1"
+            mark = app:mark()
+            say "x 2"
+            sh.run "mv app.log app.log-20261119"
+            say "x 3"
+            sh.run "mv app.log app.log-20261120"
+            say "x 4"
+            local found = app:find("x", { since = mark })
+            sh.run "gzip app.log-20261120"
+            local later = app:find("x [0-9]", { since = mark })
+            return { found.count, found.gap, later.count, later.gap }]]
+        assert.same({ 3, false, 2, true }, value)
+    end)
+
     it("follows a log that is copied and truncated", function()
         local value = play [[
             say "a line that was there before the mark, and is long enough to be told from others"
@@ -167,6 +184,19 @@ describe("log.file", function()
         assert.matches("ERROR b", value[1].lines[1], 1, true)
         assert.same({ 4, 0, 5 }, { value[2], value[3], value[4] })
         fails("no_times", SAY .. [[say "ERROR without a time" app:find("ERROR", { since = "15m" })]])
+    end)
+
+    it("does not take a log of another zone for a silent one", function()
+        for _, zone in ipairs { "-05:00", "+03:00" } do
+            local text = [[
+                say((time.format(time.now(), { offset = "ZONE" }):gsub("T", " "):gsub("[+-][0-9:]+$", "")) .. " ERROR")
+                return log.file("app.log", { zone = "READ" }):find("ERROR", { since = "15m" }).count]]
+            text = text:gsub("ZONE", zone)
+            local problem = fails("no_times", SAY .. text:gsub("READ", "UTC"))
+            assert.matches("say zone", problem.message, 1, true)
+            assert.equal(1, play((text:gsub("READ", zone))))
+        end
+        fails("usage", [[log.file("app.log", { zone = "Europe/Berlin" })]])
     end)
 
     it("finds the beginning of a look back in a long log", function()

@@ -21,7 +21,7 @@ static int64_t stamp(const char *line)
     char *exact = malloc(strlen(line)); /* so that ASan sees a read beyond it */
     assert_non_null(exact);
     memcpy(exact, line, strlen(line));
-    const int64_t ms = rh_log_stamp(exact, strlen(line), NOON);
+    const int64_t ms = rh_log_stamp(exact, strlen(line), RH_LOG_LOCAL, NOON);
     free(exact);
     return ms;
 }
@@ -67,7 +67,10 @@ static void lines_that_say_when(void **state)
         if (stamp(cases[i].line) != cases[i].ms)
             fail_msg("%s: %lld, not %lld", cases[i].line, (long long)stamp(cases[i].line),
                      (long long)cases[i].ms);
-    assert_int_equal(rh_log_stamp("", 0, NOON), 0);
+    assert_int_equal(rh_log_stamp("", 0, RH_LOG_LOCAL, NOON), 0);
+    static const char plain[] = "2026-11-20 12:00:00 x", syslog[] = "Nov 20 14:00:00 x";
+    assert_int_equal(rh_log_stamp(plain, sizeof plain - 1, 0, NOON), NOON);
+    assert_int_equal(rh_log_stamp(syslog, sizeof syslog - 1, 120, NOON), NOON);
 }
 
 static char folder[] = "/tmp/t-XXXXXX";
@@ -111,8 +114,10 @@ static int64_t count(rh_log *log)
 static rh_log *scanner(const char *match, const rh_log_place *place)
 {
     rh_error error = {0};
-    rh_log *log =
-        rh_log_new(path, &(rh_log_options){.match = match, .place = place, .per_ms = 1000}, &error);
+    rh_log *log = rh_log_new(
+        path,
+        &(rh_log_options){.match = match, .place = place, .per_ms = 1000, .zone = RH_LOG_LOCAL},
+        &error);
     assert_non_null(log);
     return log;
 }
