@@ -76,15 +76,15 @@ local function body_ended(scope)
     local facts, missing = {}, {}
     local info, late = done_by(scope)
     for _, hook in ipairs(hooks) do
-        local ok, found = false, "an earlier process made its last change"
+        local ok, result = false, "an earlier process made its last change"
         if not late then
-            ok, found = noted(hook, scope, { key = info.key, name = info.name, changed = info.changed,
+            ok, result = noted(hook, scope, { key = info.key, name = info.name, changed = info.changed,
                 effects = table.move(info.effects, 1, #info.effects, 1, {}) })
         end
         if ok then
-            facts[hook.module] = found
+            facts[hook.module] = result
         else
-            missing[hook.module] = engine.as_error(found).message
+            missing[hook.module] = engine.as_error(result).message
         end
     end
     if next(facts) or next(missing) then
