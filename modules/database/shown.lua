@@ -1,4 +1,4 @@
--- Somebody else's statement, as it may be shown: without its values, on one line, and short.
+-- Somebody else's statement, as it may be shown: without its values and comments, on one line, and short.
 local rt = ...
 
 local LONGEST = 160
@@ -10,7 +10,7 @@ local PLACES = {
 
 --- `quotes`: a string may stand in double quotes.
 local function shown(text, quotes)
-    text = rt.masked(text):gsub("%s+", " "):gsub("\\['\"\\]", ""):gsub("''", "")
+    text = rt.masked(text):gsub("/%*.-%*/", " "):gsub("%-%-[^\n]*", " "):gsub("%s+", " "):gsub("^ ", ""):gsub("\\['\"\\]", ""):gsub("''", "")
     for _, place in ipairs(PLACES) do
         text = text:gsub(place[1], place[2])
     end

@@ -229,8 +229,8 @@ describe("pg reads for gates", function()
         end
 
         it("are counted of those allowed; other roles' are hidden without pg_monitor", function()
-            local session = busy("SELECT 'secret of somebody', pg_sleep(600) FROM (SELECT 1) AS clients"
-                .. " WHERE 'a person' <> 'x' AND 4711 > 0;")
+            local session = busy("/* for joe */ SELECT 'secret of somebody', pg_sleep(600) FROM (SELECT 1) AS clients"
+                .. " WHERE 'a person' <> 'x' AND 4711 > 0" .. (" AND current_user = session_user"):rep(10) .. ";")
             t.eventually("the session works", function()
                 return server:sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND state = 'active'"
                     .. " AND pid <> pg_backend_pid()") == "1"
@@ -244,7 +244,8 @@ describe("pg reads for gates", function()
             local found = play.value(url, [[return { slow = db:slow_queries "1ms", all = db:connections() }]])
             local text_of = found.slow.queries[1].text
             assert.matches("AS clients WHERE ? <> ? AND ? > ?", text_of, 1, true)
-            for _, part in ipairs { "secret", "person", "4711" } do
+            assert.equal(160, utf8.len(text_of))
+            for _, part in ipairs { "secret", "person", "4711", "joe" } do
                 assert.is_nil(text_of:find(part, 1, true), text_of)
             end
             assert.equal(1, found.slow.running)
@@ -265,6 +266,26 @@ describe("pg reads for gates", function()
         end)
     end)
 
+    it("tell how statements have done, where pg_stat_statements counts them", function()
+        local counting = t.postgres { settings = { shared_preload_libraries = "pg_stat_statements" } }
+        local found = play.value(counting:url(), [[return db:slow_queries()]])
+        assert.is_nil(found.calls)
+        assert.equal("unknown", (one([[db:slow_queries("1s", { mean_ms = { below = "1s" } })]], counting:url())))
+        assert.matches("pg_stat_statements is not installed", select(2, one([[db:slow_queries("1s", { mean_ms = 1 })]],
+            counting:url())), 1, true)
+        counting:sql("CREATE EXTENSION pg_stat_statements; SELECT pg_sleep(0.2), 'somebody'")
+        found = play.value(counting:url(), [[return db:slow_queries("100ms")]])
+        assert.is_true(found.calls >= 2 and found.total_ms > 100 and found.mean_ms > 1)
+        assert.equal(1, found.slow_statements)
+        assert.equal("fail", (one([[db:slow_queries("100ms", { slow_statements = 0 })]], counting:url())))
+        -- installed, and not loaded
+        server:sql("CREATE EXTENSION pg_stat_statements")
+        local verdict, text = one [[db:slow_queries("1s", { calls = { at_least = 1 } })]]
+        assert.equal("unknown", verdict)
+        assert.matches("shared_preload_libraries", text, 1, true)
+        server:sql("DROP EXTENSION pg_stat_statements")
+    end)
+
     it("know the settings, and whether point-in-time recovery is on", function()
         local found = play.value(url, [[return { db:settings(), db:settings("jit", "work_mem", "max_connections") }]])
         assert.same({ jit = true, work_mem = "4MB", max_connections = 60 }, found[2])
@@ -275,6 +296,53 @@ describe("pg reads for gates", function()
         assert.equal("fail", (one [[db:settings { ssl = true }]]))
         assert.matches('did you mean "work_mem"', select(2, one [[db:settings { work_men = "4MB" }]]))
         assert.equal("unknown", (one [[db:settings { data_directory = "x" }]]))
+    end)
+
+    it("tell archiving that works from archiving that fails or has yet to begin", function()
+        local archiving = t.postgres { settings = { archive_mode = "on", archive_command = "false" } }
+        local where = archiving:url()
+        assert.matches("nothing has been archived", select(2, one([[db:settings { point_in_time_recovery = true }]], where)), 1, true)
+        local function turn(command, column)
+            archiving:sql("ALTER SYSTEM SET archive_command = '" .. command .. "'")
+            archiving:sql "SELECT pg_reload_conf()"
+            archiving:sql "CREATE TABLE IF NOT EXISTS x (a int); INSERT INTO x VALUES (1); SELECT pg_switch_wal()"
+            t.eventually("the archiver has tried", function()
+                return archiving:sql("SELECT " .. column .. " FROM pg_stat_archiver") == "t"
+            end, 30)
+        end
+        turn("true", "last_archived_time > coalesce(last_failed_time, '-infinity')")
+        assert.equal("pass", (one([[db:settings { point_in_time_recovery = true, archive_mode = "on" }]], where)))
+        turn("false", "last_failed_time > last_archived_time")
+        local verdict, text = one([[db:settings { point_in_time_recovery = true }]], where)
+        assert.equal("fail", verdict)
+        assert.matches("archiving failed last at", text, 1, true)
+    end)
+
+    it("know how far a standby is behind", function()
+        local world = require "spec.world.postgres"
+        assert.equal("unknown", (one [[db:replication_lag {}]]))
+        local folder, port = world.give(t.temp()) .. "/standby", t.free_port()
+        local made = t.run(world.as_owner { world.programs() .. "/pg_basebackup", "-D", folder, "-R", "-X", "stream", "-c", "fast",
+            "-h", server.socket, "-p", tostring(server.port), "-U", "postgres", timeout = 60 })
+        assert.equal(0, made.code, made.err)
+        local standby = t.start(world.as_owner { world.programs() .. "/postgres", "-D", folder, "-p", tostring(port),
+            env = { LC_ALL = "C" } })
+        t.eventually("it streams", function()
+            return server:sql("SELECT state FROM pg_stat_replication") == "streaming"
+        end, 30)
+        local verdict, text = one [[db:replication_lag { lag_ms = { below = "10s" } }]]
+        assert.equal("unknown", verdict)
+        assert.matches("GRANT pg_monitor TO app", text, 1, true)
+        server:sql("GRANT pg_monitor TO app")
+        t.eventually("it has caught up", function()
+            return (one [[db:replication_lag { standbys = 1, lag_ms = { below = "10s" }, lag_bytes = 0 }]]) == "pass"
+        end, 30)
+        local there = server:url():gsub(":" .. server.port .. "/", ":" .. port .. "/")
+        assert.equal("pass", (one([[db:replication_lag { role = "standby" }]], there)))
+        assert.equal("pass", (one([[db:version { standby = true }]], there)))
+        server:sql("REVOKE pg_monitor FROM app")
+        standby:kill("sigint")
+        standby:wait(30)
     end)
 
     it("without the right to read are unknown, and name the grant", function()
