@@ -9,7 +9,7 @@
 -- A host that dies takes the watcher with it, and the server opens the live database again by itself: before the renames it
 -- is the old state, after them the new one, and always one of the two. The mark of the swap is the comment on the kept
 -- database, written with the renames. Only a server that dies in these milliseconds leaves a database that is closed; the
--- resumed run opens it.
+-- resumed run opens it, since a comment on the scratch tells who closed it.
 local native, rt, lib = ...
 
 local databases = lib.databases
@@ -26,12 +26,14 @@ local SWAP = [[
 DO $TAG
 DECLARE
     live oid := (SELECT oid FROM pg_database WHERE datname = $LIVE_TEXT);
+    comment text := (SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = $SCRATCH_TEXT);
     began timestamptz;
     word text;
     state text;
     problem text;
 BEGIN
     ALTER DATABASE $LIVE ALLOW_CONNECTIONS false;
+    EXECUTE format('COMMENT ON DATABASE %I IS %L', $SCRATCH_TEXT, $CLOSING || COALESCE(comment, ''));
     COMMIT;
     began := clock_timestamp();
     LOOP
@@ -70,12 +72,14 @@ BEGIN
             ALTER DATABASE $LIVE ALLOW_CONNECTIONS true;
             ALTER DATABASE $KEPT ALLOW_CONNECTIONS true;
             COMMENT ON DATABASE $KEPT IS $FACTS;
+            EXECUTE format('COMMENT ON DATABASE %I IS %L', $LIVE_TEXT, comment);
         EXCEPTION WHEN OTHERS THEN
             problem := SQLERRM; state := SQLSTATE;
         END;
     END IF;
     IF problem IS NOT NULL THEN
         ALTER DATABASE $LIVE ALLOW_CONNECTIONS true;
+        EXECUTE format('COMMENT ON DATABASE %I IS %L', $SCRATCH_TEXT, comment);
         COMMIT;
         RAISE EXCEPTION USING MESSAGE = problem, ERRCODE = state;
     END IF;
@@ -162,12 +166,16 @@ local function say(watcher, word)
     run(watcher, "SET application_name = %s", text(SIGN .. word))
 end
 
+local function closing(job)
+    return ("rollouthost swaps this in (%s)\n"):format(job.mark)
+end
+
 local function statement(job, facts, watcher)
     local _, process = native.server(watcher)
     facts.mark = job.mark
     return fill(SWAP, {
         LIVE = name(job.name), LIVE_TEXT = text(job.name), KEPT = name(facts.kept), SCRATCH = name(job.scratch),
-        FACTS = text(rt.json.encode(facts)), WATCHER = tostring(process), SIGN = SIGN, PATIENCE = tostring(PATIENCE_MS),
+        SCRATCH_TEXT = text(job.scratch), CLOSING = text(closing(job)), FACTS = text(rt.json.encode(facts)), WATCHER = tostring(process), SIGN = SIGN, PATIENCE = tostring(PATIENCE_MS),
         TAG = "$swap_" .. job.mark .. "$",
     })
 end
@@ -244,11 +252,24 @@ local KEPT = [[SELECT datname AS name, shobj_description(oid, 'pg_database') AS 
 local UNDER_WAY = [[SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%DO $swap_' || $1 || '$%' AND state = 'active'
     AND pid <> pg_backend_pid()]]
 
+local CLOSED = [[SELECT datname AS name, substr(shobj_description(oid, 'pg_database'), length($1) + 1) AS comment
+    FROM pg_database WHERE starts_with(shobj_description(oid, 'pg_database'), $1)]]
+
+-- What a server that died within this swap has left.
+local function reopen(job)
+    local admin = job.own.admin
+    local row = rows(admin, CLOSED, closing(job))[1]
+    if row then
+        databases.thaw(admin, job.name)
+        run(admin, "COMMENT ON DATABASE %s IS %s", name(row.name), row.comment ~= "" and text(row.comment) or "NULL")
+    end
+end
+
 --- The facts of this very swap where it has been done; else nil, and the live database is open.
 function M.swapped(job)
     local admin = job.own.admin
     local until_ms = rt.now() + 2 * PATIENCE_MS
-    while job.ctx.again and value(admin, UNDER_WAY, job.mark) > 0 and rt.now() < until_ms do
+    while value(admin, UNDER_WAY, job.mark) > 0 and rt.now() < until_ms do
         value(admin, "SELECT pg_sleep(0.05) IS NULL")
     end
     local row = rows(admin, KEPT, job.mark)[1]
@@ -257,9 +278,7 @@ function M.swapped(job)
         facts.kept = row.name
         return facts
     end
-    if job.ctx.again and value(admin, "SELECT NOT datallowconn FROM pg_database WHERE datname = $1", job.name) then
-        databases.thaw(admin, job.name) -- a server that died within a swap
-    end
+    reopen(job)
     return nil
 end
 
