@@ -134,7 +134,8 @@ local function check_backup(self)
     end
     local kept = fs.stat(backup.path)
     local age = time.now() - (backup.time or kept and kept.modified or 0)
-    local text = ("%s of %s, %s old"):format(backup.path, tostring(backup.db or backup.database), rt.show_duration(math.max(age, 1000) // 1000 * 1000))
+    local text = ("%s of %s, %s old"):format(backup.path, tostring(backup.db or backup.database),
+        rt.show_duration(math.max(age, 1000) // 1000 * 1000))
     if not kept then
         return fails("backup", backup.path .. " is not there any more")
     elseif not backup.verified then

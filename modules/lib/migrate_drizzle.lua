@@ -8,7 +8,10 @@ local drizzle = { options = { how = "string", dir = "string" } }
 local Drizzle = {}
 Drizzle.__index = Drizzle
 
-local COMMAND = { push = { "npx", "--no", "--", "drizzle-kit", "push" }, migrate = { "npx", "--no", "--", "drizzle-kit", "migrate" } }
+local COMMAND = {
+    push = { "npx", "--no", "--", "drizzle-kit", "push" },
+    migrate = { "npx", "--no", "--", "drizzle-kit", "migrate" },
+}
 local TABLE = "__drizzle_migrations"
 local ROWS = "SELECT created_at AS made FROM %s ORDER BY created_at"
 local SCHEMA = "the project's schema"

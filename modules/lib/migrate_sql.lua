@@ -143,7 +143,11 @@ end
 -- All of it or nothing; → where it failed and why.
 function Sql:in_transaction(file, marks)
     local at
-    local ok, err = pcall(self.migration.given.db.transaction, self.migration.given.db, function(tx)
+    local given = self.migration.given
+    local ok, err = pcall(given.db.transaction, given.db, function(tx)
+        if self.migration.database.kind == "pg" then
+            tx:exec(("SET LOCAL lock_timeout = %d"):format(given.lock_timeout))
+        end
         for _, statement in ipairs(file.list) do
             at = statement
             tx:exec(statement.text)
@@ -157,11 +161,20 @@ function Sql:in_transaction(file, marks)
     end
 end
 
+-- MariaDB waits for a day, with all who come later behind it.
+local function limited(self, text)
+    if self.mariadb and (text:upper():find("^%a+%s+TABLE%f[%W]") or text:upper():find("^%a+%s+[UNIQUE%s]*INDEX%f[%W]")) then
+        return ("SET STATEMENT lock_wait_timeout = %d FOR %s"):format(math.max(1, self.migration.given.lock_timeout // 1000), text)
+    end
+    return text
+end
+
 function Sql:one_by_one(file, marks)
     local db = self.migration.given.db
+    self.mariadb = self.migration.database.kind == "mysql" and db:value("SELECT version()"):find("MariaDB", 1, true)
     db:exec(marks.begun, file.name, file.sha256, #file.list)
     for i, statement in ipairs(file.list) do
-        local ok, err = pcall(db.exec, db, statement.text)
+        local ok, err = pcall(db.exec, db, limited(self, statement.text))
         if not ok then
             return place(file.name, statement), err.message
         end

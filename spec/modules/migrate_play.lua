@@ -12,7 +12,7 @@ local cfg = env.require { DATABASE_URL = { format = %q } }
 local db = %s.database(cfg.DATABASE_URL)
 local result = stage("Migrate", function()
     local backup = step("back up", { when = %s }, function() return db:dump { to = "backups/" .. run.id } end)
-    rollback("restore", function() step("restore it", function() return { was = backup and backup.path } end) end)
+    rollback("restore", function() step("restore it", { when = backup ~= nil }, function() return db:restore(backup) end) end)
 %s
 end)
 return result
