@@ -13,8 +13,6 @@
 
 enum { DEFAULT_TIMEOUT_MS = 10000, LEAST_SLOT_MS = 1000, MOST_TARGETS = 32 };
 
-extern char **environ;
-
 struct target {
     char *host, *address, *port; /* host or address may be NULL; address "": libpq finds a socket */
 };
@@ -36,33 +34,6 @@ struct attempt {
     bool fell_back; /* from "postgres" to "template1" */
     bool ended;     /* a resolver that hangs may come back after that */
 };
-
-/* The environment ----------------------------------------------------------------------------------- */
-
-static char **shown, **hidden;
-
-/* The pointer is replaced, not the environment changed: other threads may be reading it. It is copied once: this process
- * does not change its own. */
-static void make_hidden(void)
-{
-    size_t count = 0, kept = 0;
-    while (environ[count])
-        count++;
-    hidden = rh_alloc((count + 1) * sizeof *hidden);
-    for (size_t i = 0; i < count; i++)
-        if (strncmp(environ[i], "PG", 2) != 0)
-            hidden[kept++] = environ[i];
-}
-
-void rh_pg_environment_hide(void)
-{
-    if (!hidden)
-        make_hidden();
-    shown = environ;
-    environ = hidden;
-}
-
-void rh_pg_environment_show(void) { environ = shown; }
 
 /* The end ------------------------------------------------------------------------------------------- */
 
@@ -486,64 +457,4 @@ void rh_pg_connect_fini(rh_op *op)
     rh_pg_connect *connect = (rh_pg_connect *)op;
     if (connect->connection)
         rh_pg_unref(connect->connection);
-}
-
-/* Connections --------------------------------------------------------------------------------------- */
-
-rh_pg *rh_pg_ref(rh_pg *connection)
-{
-    connection->refs++;
-    return connection;
-}
-
-void rh_pg_close(rh_pg *connection)
-{
-    connection->lost = true;
-    if (connection->current || connection->closed)
-        return;
-    connection->closed = true;
-    rh_pg_watch_close(&connection->watch);
-    PQfinish(connection->handle);
-    connection->handle = NULL;
-}
-
-void rh_pg_unref(rh_pg *connection)
-{
-    if (!connection || --connection->refs > 0)
-        return;
-    rh_pg_close(connection);
-    rh_pg_config_unref(connection->config);
-    free(connection->arrays);
-    free(connection);
-}
-
-bool rh_pg_usable(const rh_pg *connection)
-{
-    if (connection->lost)
-        return false;
-    if (connection->current)
-        return true;
-    /* What the server says to an idle client are notices, and why it ends the connection: a FATAL notice sets `lost`. */
-    return PQconsumeInput(connection->handle) && !PQisBusy(connection->handle) &&
-           PQstatus(connection->handle) == CONNECTION_OK && !connection->lost &&
-           PQtransactionStatus(connection->handle) != PQTRANS_UNKNOWN;
-}
-
-bool rh_pg_busy(const rh_pg *connection) { return connection->current != NULL; }
-
-const rh_pg_config *rh_pg_config_of(const rh_pg *connection) { return connection->config; }
-
-const char *rh_pg_database_of(const rh_pg *connection)
-{
-    return connection->handle ? PQdb(connection->handle) : "";
-}
-
-int rh_pg_server_version(const rh_pg *connection)
-{
-    return connection->handle ? PQserverVersion(connection->handle) : 0;
-}
-
-int rh_pg_backend(const rh_pg *connection)
-{
-    return connection->handle ? PQbackendPID(connection->handle) : 0;
 }

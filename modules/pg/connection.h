@@ -50,6 +50,7 @@ void rh_pg_refuse(rh_error *error, const char *code, char *message,
                   const char *statement); /* frees message */
 const char *rh_pg_code(const char *sqlstate, const char **hint);
 
+bool rh_pg_ends_session(const PGresult *result); /* its severity is FATAL or PANIC */
 /* libpq's notice receiver; data is the rh_pg. */
 void rh_pg_on_notice(void *data, const PGresult *result);
 

@@ -7,7 +7,7 @@
  *
  * "Described" is a pipeline between one Sync and the next: a pooler keeps it on one server. After rows of types that
  * the database's owner made, TYPES asks which of those are arrays. */
-#include "connection.h"
+#include "statement.h"
 
 #include "core/loop.h"
 
@@ -21,8 +21,6 @@ enum {
     DEFAULT_LIMIT = 64 << 20,
     CANCEL_GRACE_MS = 5000,
     MOST_NOTICES = 100,
-    FIRST_OWN_TYPE = 16384,
-    BYTEA = 17,
     MOST_PARAMS = 65535,
 };
 
@@ -32,12 +30,10 @@ struct progress {
     rh_pg_statement *op;
     rh_pg *connection;
     enum step step;
-    const char **values; /* of the parameters, as they are sent */
-    int *lengths, *formats;
-    unsigned skip; /* commands of the pipeline whose results are nobody's: BEGIN, COMMIT */
-    unsigned ended_commands;
-    bool wrapped;
-    int events; /* that are watched for */
+    rh_pg_values values;
+    unsigned ended_commands; /* of this step of the pipeline */
+    bool wrapped;            /* in BEGIN READ ONLY and COMMIT, whose results are nobody's */
+    int events;              /* that are watched for */
     bool ended;
     rh_pg_cancel *cancelling; /* a request that is on its way, or NULL */
     uv_timer_t grace;
@@ -48,9 +44,7 @@ struct progress {
 static void on_grace_closed(uv_handle_t *handle)
 {
     struct progress *p = handle->data;
-    free(p->values);
-    free(p->lengths);
-    free(p->formats);
+    rh_pg_values_free(&p->values);
     free(p);
 }
 
@@ -98,12 +92,6 @@ static void refuse(struct progress *p, const char *code, char *message)
     rh_pg_refuse(&p->op->op.error, code, message, p->op->sql);
 }
 
-static bool ends_session(const PGresult *result)
-{
-    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
-    return severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
-}
-
 /* What the server says beside an answer. To an idle session: why it ends. */
 void rh_pg_on_notice(void *data, const PGresult *result)
 {
@@ -111,7 +99,7 @@ void rh_pg_on_notice(void *data, const PGresult *result)
     const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
     const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
     if (!connection->current) {
-        connection->lost |= ends_session(result);
+        connection->lost |= rh_pg_ends_session(result);
         return;
     }
     rh_pg_statement *op = connection->current->op;
@@ -166,100 +154,6 @@ static bool take_rows(struct progress *p, const PGresult *result)
     return true;
 }
 
-/* Types --------------------------------------------------------------------------------------------- */
-
-static const struct rh_pg_array *known_type(const rh_pg *connection, unsigned type)
-{
-    for (size_t i = 0; i < connection->array_count; i++)
-        if (connection->arrays[i].type == type)
-            return &connection->arrays[i];
-    return NULL;
-}
-
-static void remember_type(rh_pg *connection, unsigned type, unsigned element)
-{
-    size_t size = (connection->array_count + 1) * sizeof *connection->arrays;
-    connection->arrays = rh_realloc(connection->arrays, size);
-    connection->arrays[connection->array_count++] = (struct rh_pg_array){type, element};
-}
-
-/* "SELECT …" for those that are not known yet; false: there is none. */
-static bool types_query(const struct progress *p, rh_buffer *sql)
-{
-    size_t count = 0;
-    rh_buffer_adds(
-        sql, "SELECT oid, CASE typcategory WHEN 'A' THEN typelem ELSE 0 END FROM pg_catalog.pg_type"
-             " WHERE oid IN (");
-    for (size_t i = 0; i < p->op->column_count; i++)
-        if (p->op->columns[i].type >= FIRST_OWN_TYPE &&
-            !known_type(p->connection, p->op->columns[i].type))
-            rh_buffer_addf(sql, "%s%u", count++ > 0 ? "," : "", p->op->columns[i].type);
-    rh_buffer_adds(sql, ")");
-    return count > 0;
-}
-
-static void take_types(struct progress *p, const PGresult *result)
-{
-    for (int row = 0; row < PQntuples(result); row++)
-        remember_type(p->connection, (unsigned)strtoul(PQgetvalue(result, row, 0), NULL, 10),
-                      (unsigned)strtoul(PQgetvalue(result, row, 1), NULL, 10));
-}
-
-static void set_elements(struct progress *p)
-{
-    for (size_t i = 0; i < p->op->column_count; i++) {
-        const struct rh_pg_array *type = known_type(p->connection, p->op->columns[i].type);
-        p->op->columns[i].element = type ? type->element : 0;
-    }
-}
-
-/* Parameters ---------------------------------------------------------------------------------------- */
-
-static bool wants_text(unsigned type)
-{
-    static const unsigned types[] = {0,
-                                     25 /* text */,
-                                     114 /* json */,
-                                     705 /* unknown */,
-                                     1042 /* char(n) */,
-                                     1043 /* varchar */,
-                                     3802 /* jsonb */};
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (types[i] == type)
-            return true;
-    return false;
-}
-
-/* `described` may be NULL: nothing is known of the types. */
-static void fill_params(struct progress *p, const PGresult *described)
-{
-    for (size_t i = 0; i < p->op->param_count; i++) {
-        const rh_pg_param *param = &p->op->params[i];
-        unsigned type = described ? PQparamtype(described, (int)i) : 0;
-        bool array = param->array && !wants_text(type);
-        p->values[i] = array ? param->array : param->text;
-        p->lengths[i] = (int)param->size;
-        /* Bytes are sent as they are; a NUL elsewhere is for the server to refuse, not for us to cut at. */
-        p->formats[i] = param->text && !array &&
-                        (type == BYTEA || memchr(param->text, '\0', param->size) != NULL);
-    }
-}
-
-/* Where the server's idea of a type decides what is sent: tables, and what a bytea would read as an escape or in another
- * encoding. */
-static bool must_describe(const rh_pg_statement *op)
-{
-    for (size_t i = 0; i < op->param_count; i++) {
-        const rh_pg_param *param = &op->params[i];
-        if (param->array)
-            return true;
-        for (size_t at = 0; param->text && at < param->size; at++)
-            if (strchr("\\", param->text[at]) || (unsigned char)param->text[at] >= 0x80)
-                return true; /* a backslash, a NUL, no ASCII */
-    }
-    return op->read;
-}
-
 static bool check_described(struct progress *p, const PGresult *described)
 {
     rh_pg_statement *op = p->op;
@@ -281,8 +175,8 @@ static bool send_execute(struct progress *p)
     PGconn *handle = p->connection->handle;
     rh_pg_statement *op = p->op;
     bool ok = rh_error_is_set(&op->op.error) ||
-              (PQsendQueryPrepared(handle, "", (int)op->param_count, p->values, p->lengths,
-                                   p->formats, 0) &&
+              (PQsendQueryPrepared(handle, "", (int)op->param_count, p->values.texts,
+                                   p->values.lengths, p->values.formats, 0) &&
                (!p->wrapped || PQsendQueryParams(handle, "COMMIT", 0, NULL, NULL, NULL, NULL, 0)));
     p->step = EXECUTE;
     p->ended_commands = 0;
@@ -312,12 +206,12 @@ static bool send_first(struct progress *p)
         p->step = PLAIN;
         return PQsendQuery(handle, op->sql) && PQsetSingleRowMode(handle);
     }
-    if (must_describe(op))
+    if (rh_pg_must_describe(op))
         return send_described(p);
     p->step = DIRECT;
-    fill_params(p, NULL);
-    return PQsendQueryParams(handle, op->sql, (int)op->param_count, NULL, p->values, p->lengths,
-                             p->formats, 0) &&
+    rh_pg_values_fill(&p->values, op, NULL);
+    return PQsendQueryParams(handle, op->sql, (int)op->param_count, NULL, p->values.texts,
+                             p->values.lengths, p->values.formats, 0) &&
            PQsetSingleRowMode(handle);
 }
 
@@ -326,12 +220,12 @@ static bool next_step(struct progress *p)
 {
     PGconn *handle = p->connection->handle;
     if (p->step == TYPES || rh_error_is_set(&p->op->op.error)) {
-        set_elements(p);
+        rh_pg_types_set(p->connection, p->op);
         end(p);
         return false;
     }
     rh_buffer sql = {0};
-    bool more = types_query(p, &sql);
+    bool more = rh_pg_types_query(p->connection, p->op, &sql);
     p->step = TYPES;
     bool sent = more && PQsendQuery(handle, sql.data);
     rh_buffer_free(&sql);
@@ -358,7 +252,7 @@ static bool take_result(struct progress *p, const PGresult *result)
     case PGRES_SINGLE_TUPLE:
     case PGRES_TUPLES_OK:
         if (p->step == TYPES)
-            take_types(p, result);
+            rh_pg_types_take(p->connection, result);
         if (p->step == TYPES || p->step == PLAIN)
             return true;
         take_columns(p, result);
@@ -372,7 +266,7 @@ static bool take_result(struct progress *p, const PGresult *result)
                    rh_strdup("nothing was committed: a statement of the transaction had failed"));
         } else if (p->step == DESCRIBE && is_ours(p)) {
             if (check_described(p, result))
-                fill_params(p, result);
+                rh_pg_values_fill(&p->values, op, result);
         } else if (is_ours(p)) {
             op->affected = strtoull(PQcmdTuples((PGresult *)result), NULL, 10);
         }
@@ -391,7 +285,7 @@ static bool take_result(struct progress *p, const PGresult *result)
             rh_pg_fail_lost(&op->op.error, p->connection->config, handle, op->sql);
         else
             rh_pg_fail_result(&op->op.error, p->connection->config, result, op->sql);
-        p->connection->lost |= PQstatus(handle) == CONNECTION_BAD || ends_session(result);
+        p->connection->lost |= PQstatus(handle) == CONNECTION_BAD || rh_pg_ends_session(result);
         return !p->connection->lost;
     }
 }
@@ -482,9 +376,7 @@ bool rh_pg_statement_start(rh_pg_statement *op, rh_pg *connection, rh_error *err
     struct progress *p = rh_alloc(sizeof *p);
     p->op = op;
     p->connection = rh_pg_ref(connection);
-    p->values = rh_alloc((op->param_count + 1) * sizeof *p->values);
-    p->lengths = rh_alloc((op->param_count + 1) * sizeof *p->lengths);
-    p->formats = rh_alloc((op->param_count + 1) * sizeof *p->formats);
+    rh_pg_values_init(&p->values, op->param_count);
     uv_timer_init(rh_loop(), &p->grace);
     p->grace.data = p;
     op->impl = p;
