@@ -142,8 +142,8 @@ bool rh_journal_verify(const rh_journal *journal, rh_error *error)
     if (!journal->broken && last < journal->kept.seq)
         return rh_fail(
             error, "journal",
-            "the journal of run %s was cut: it ends with event %lld, and %lld were written. The "
-            "run cannot go on from it",
+            "the journal of run %s was cut: it ends with event %lld, and %lld were written. What the "
+            "others recorded is not known, so the run cannot go on from it",
             journal->store->run, (long long)last, (long long)journal->kept.seq);
     return !journal->broken ||
            rh_fail(

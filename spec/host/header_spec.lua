@@ -176,6 +176,24 @@ describe("variables and secrets", function()
         assert.equal(0, result.code, result.out .. result.err)
         assert.is_false(t.exists(result.folder .. "/opened"))
     end)
+    it("that a command gives are asked of it again by a resumed run that uses them, by a step's result as well", function()
+        local first = play.run [[
+            local sh = require "rollout.sh"
+            local token = secret { "TOKEN", command = { "sh", "-c", "echo run >> opened; echo printed-by-it" } }
+            local made = step("make", function() return { header = "Bearer " .. token } end)
+            step("use", function()
+                sh.run "test -e there"
+                return sh.run({ "wc", "-c", stdin = made.header }).out
+            end)
+        ]]
+        assert.equal(1, first.code, first.out .. first.err)
+        assert.is_false(t.exists(first.folder .. "/opened"))
+        t.write(first.folder .. "/there", "")
+        local again = play.again(first, { "resume" })
+        assert.equal(0, again.code, again.out .. again.err)
+        assert.equal("20\n", again:last("step.end", "use").value)
+        assert.equal("run\n", t.read(first.folder .. "/opened"))
+    end)
     it("that a command does not give are told where they are used", function()
         for text, message in pairs {
             ['{ "false" }'] = "false ended with status 1",

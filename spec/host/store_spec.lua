@@ -65,6 +65,8 @@ describe("a journal", function()
             assert.matches("was cut: it ends with event 3, and %d+ were written", result.err)
         end
         assert.matches("damaged", host(state, "runs").out)
+        assert.equal(0, t.run({ "sh", "-c", 'rm "$1"/runs/*/journal.tip', "sh", state }).code)
+        assert.equal(0, host(state, "resume", "books").code) -- by who knows what was cut off
     end)
 
     it("may be newer than its tip, or have none", function()
