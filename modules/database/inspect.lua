@@ -84,7 +84,7 @@ local READS = {
         fields = set "columns materialized populated valid",
         unsound = function(view) return view.valid == false and "is not valid" or view.populated == false
             and "is not populated: refresh it" or nil end },
-    row_counts = { where = { 0, 99 }, of = "tables", title = "rows", label = function(name) return "rows of " .. name end },
+    row_counts = { where = { 0, 99 }, of = "tables", title = "rows" },
     backfilled = { where = { 2, 3 }, of = "a table, the column to fill from and the one to fill", title = "backfill",
         closed = true, always = true },
     policies = { where = { 0, 99 }, of = "tables", thing = "a table", main = "policies", listed = true,
@@ -98,7 +98,7 @@ local READS = {
     size = { where = { 0, 1 }, of = "a table", title = "size", closed = true },
     version = { where = { 0, 0 }, title = "server", closed = true },
     orphans = { where = { 0, 4 }, of = "foreign keys or tables; or table, column, parent, parent's column", title = "orphans",
-        listed = 0, all = 0, label = function(name) return "orphans of " .. name end },
+        listed = 0, all = 0 },
     schema_digest = { where = { 0, 0 }, title = "schema", closed = true, listed = true },
 }
 
@@ -106,6 +106,28 @@ local READS = {
 
 local function fail(where, ...)
     rt.raise("usage", where .. ": " .. string.format(...))
+end
+
+-- What is expected of one thing: where names stand beside fields, they are its main field's.
+local function wanted(read, where, name, want)
+    local mixed = false
+    for key in pairs(type(want) == "table" and not rt.is_unknown(want) and want or {}) do
+        mixed = mixed or (#want > 0 and type(key) == "string")
+    end
+    if not mixed then
+        return want
+    elseif not read.main then
+        fail(where, "%s: values and limits in one table", name)
+    end
+    local fields = { [read.main] = {} }
+    for key, value in pairs(want) do
+        if math.type(key) then
+            fields[read.main][key] = value
+        else
+            fields[key] = value
+        end
+    end
+    return fields
 end
 
 -- { { name, want }, … }: of a list and a map in one table, which no journal could keep, the list first.
@@ -132,7 +154,7 @@ local function expectations(read, where, given)
         end
     end
     for _, name in ipairs(sorted(named)) do
-        list[#list + 1] = { name, named[name] }
+        list[#list + 1] = { name, wanted(read, where, name, named[name]) }
     end
     return rt.json.array(list)
 end
@@ -223,16 +245,16 @@ end
 local LABELS = { missing = "rows not filled", empty = "rows filled with an empty text", from = "rows to fill", rows = "rows" }
 
 function whole.backfilled(found, expected, reader, where)
-    local wanted, all = { missing = 0, empty = 0 }, {}
+    local limits, all = { missing = 0, empty = 0 }, {}
     for _, pair in ipairs(expected) do
-        wanted[pair[1]] = pair[2]
+        limits[pair[1]] = pair[2]
     end
     reader.label = function(name) return LABELS[name] or name end
-    for _, name in ipairs(sorted(wanted)) do
-        all[#all + 1] = { name, wanted[name] }
+    for _, name in ipairs(sorted(limits)) do
+        all[#all + 1] = { name, limits[name] }
     end
     local items = judged.judge(reader, found, all)
-    if found.from == 0 and wanted.from == nil then
+    if found.from == 0 and limits.from == nil then
         items[#items + 1] = judged.item("rows to fill", "unknown", (where[3] and "no row has " .. where[2] or "there is no row")
             .. ", so nothing was tried; { from = 0 } says that this is meant", 0, nil)
     end

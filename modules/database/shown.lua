@@ -10,7 +10,8 @@ local PLACES = {
 
 --- `quotes`: a string may stand in double quotes.
 local function shown(text, quotes)
-    text = rt.masked(text):gsub("/%*.-%*/", " "):gsub("%-%-[^\n]*", " "):gsub("%s+", " "):gsub("^ ", ""):gsub("\\['\"\\]", ""):gsub("''", "")
+    text = rt.masked(text):gsub("/%*.-%*/", " "):gsub("%-%-[^\n]*", " "):gsub("%s+", " "):gsub("^ ", "")
+    text = text:gsub("\\['\"\\]", ""):gsub("''", "")
     for _, place in ipairs(PLACES) do
         text = text:gsub(place[1], place[2])
     end

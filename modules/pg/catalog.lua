@@ -199,7 +199,8 @@ UNION ALL SELECT 'event trigger', NULL, v.evtname, concat_ws('|', v.evtevent, v.
     array_to_string(v.evttags, ','), pg_get_userbyid(v.evtowner)) FROM pg_event_trigger v WHERE $VOWN
 UNION ALL SELECT 'statistics', n.nspname, s.stxname, concat_ws('|', array_to_string(s.stxkind, ' '), s.stxrelid::regclass,
     (SELECT string_agg(quote_ident(a.attname), ',' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = s.stxrelid
-        AND a.attnum = ANY (s.stxkeys)), $STATISTICS, s.stxstattarget, pg_get_userbyid(s.stxowner)) FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE $USER
+        AND a.attnum = ANY (s.stxkeys)), $STATISTICS, s.stxstattarget, pg_get_userbyid(s.stxowner))
+    FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE $USER
 UNION ALL SELECT 'publication', NULL, p.pubname, concat_ws('|', pg_get_userbyid(p.pubowner), to_jsonb(p) - 'oid' - 'pubowner'
     - 'pubname', (SELECT string_agg(concat_ws(' ', t.prrelid::regclass, $PUBLISHED), ',' ORDER BY t.prrelid::regclass::text)
         FROM pg_publication_rel t WHERE t.prpubid = p.oid) $PUBSCHEMAS) FROM pg_publication p

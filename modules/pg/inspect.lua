@@ -163,7 +163,8 @@ function M.constraints(query, where)
                 JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.num) || ')' AS refers
         FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE k.contype <> 't' AND NOT EXISTS (SELECT FROM pg_constraint o
-            WHERE o.oid = k.conparentid AND o.conrelid = k.conrelid) AND ]] .. of_tables("c.oid", ids) .. " ORDER BY 1, 2, 3"), function(row)
+            WHERE o.oid = k.conparentid AND o.conrelid = k.conrelid) AND ]] .. of_tables("c.oid", ids)
+        .. " ORDER BY 1, 2, 3"), function(row)
         return { kind = KINDS[row.kind], columns = rt.json.array(row.columns), references = value(row.refers),
             valid = row.valid, definition = row.definition, table = key(row) }
     end)

@@ -136,7 +136,7 @@ describe("pg reads for gates", function()
             assert.same({ { clients = 120, onboarding_states = 100 }, { clients = 120 } }, found)
             local verdict, text = one [[db:row_counts { clients = 121, onboarding_states = { at_least = 1, at_most = 100 } }]]
             assert.equal("fail", verdict)
-            assert.matches("rows of clients is 120, expected 121", text, 1, true)
+            assert.matches("rows: clients is 120, expected 121", text, 1, true)
         end)
 
         it("that are not all filled are told apart", function()
@@ -208,6 +208,9 @@ describe("pg reads for gates", function()
             CREATE POLICY own ON tenants USING (id = 1)]])
         assert.equal("pass", (one [[db:policies { "tenants" }]]))
         assert.equal("pass", (one [[db:policies { tenants = { "own" } }]]))
+        assert.equal("pass", (one [[db:policies { tenants = { "own", forced = false } }]]))
+        assert.equal("fail", (one [[db:policies { tenants = { "own", forced = true } }]]))
+        assert.equal("fail", (one [[db:policies { tenants = { "other", forced = false } }]]))
         assert.equal("fail", (one [[db:policies { tenants = { forced = true } }]]))
         assert.matches("bare has no policy", select(2, one [[db:policies { "bare" }]]), 1, true)
         assert.matches("clients has row security off", select(2, one [[db:policies {}]]), 1, true)
@@ -301,7 +304,8 @@ describe("pg reads for gates", function()
     it("tell archiving that works from archiving that fails or has yet to begin", function()
         local archiving = t.postgres { settings = { archive_mode = "on", archive_command = "false" } }
         local where = archiving:url()
-        assert.matches("nothing has been archived", select(2, one([[db:settings { point_in_time_recovery = true }]], where)), 1, true)
+        assert.matches("nothing has been archived", select(2, one([[db:settings { point_in_time_recovery = true }]], where)),
+            1, true)
         local function turn(command, column)
             archiving:sql("ALTER SYSTEM SET archive_command = '" .. command .. "'")
             archiving:sql "SELECT pg_reload_conf()"
