@@ -27,6 +27,9 @@ typedef struct rh_log_place {
     uint64_t inode; /* 0: nothing was there: all that comes is new */
     int64_t offset;
     uint64_t print; /* of the bytes before it: another file with this inode has another one */
+    uint64_t
+        rotated_inode; /* the youngest of the rotated files then, by which those made since are known; 0: none */
+    int64_t rotated_ns; /* its last change */
 } rh_log_place;
 
 typedef struct rh_log_line {

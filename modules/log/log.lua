@@ -152,10 +152,10 @@ local function kept_scanner(args)
         return new_scanner(args, args.log.path) -- its beginning moves
     end
     local key = rt.json.encode { args.log.path, args.match, args.except or "", args.ignore_case or false, args.per or 0,
-        args.since.mark.inode, args.since.mark.offset, args.since.mark.print }
+        args.since.mark.inode, args.since.mark.offset, args.since.mark.print, args.since.mark.at }
     local scanner = scanners[key]
     if scanner and not native.busy(scanner) then
-        return scanner
+        return scanner, key
     elseif not scanner then
         scanner = new_scanner(args, args.log.path)
         scanners[key] = scanner
@@ -163,7 +163,7 @@ local function kept_scanner(args)
         if #order > SCANNERS then
             scanners[table.remove(order, 1)] = nil
         end
-        return scanner
+        return scanner, key
     end
     return new_scanner(args, args.log.path)
 end
@@ -244,7 +244,12 @@ local function scan(args, ctx)
     if args.log.command then
         return scan_command(args, ctx)
     end
-    local found = native.advance(kept_scanner(args))
+    local scanner, key = kept_scanner(args)
+    local ok, found = pcall(native.advance, scanner)
+    if not ok then
+        scanners[key or ""] = nil -- it may have stopped half-way
+        error(found, 0)
+    end
     if not args.since.mark and start_of(args.since) > 0 then
         check_times(args, found)
     end

@@ -5,7 +5,7 @@
  *   native.advance(scanner) ⏳ → { lines, bytes, matches, stamped, first_at, last_at, changed_at, peak, peak_at, gap, missing,
  *                                  samples = { { at, text }, … }, tail = { … } }
  *   native.busy(scanner) → boolean: a task reads it on just now
- *   native.mark(path) ⏳ → { inode, offset, print }
+ *   native.mark(path) ⏳ → { inode, offset, print, rotated_inode, rotated_ns }
  *   native.wait(path | nil, ms) ⏳         until the file's folder changes, or the time is over
  *
  * A scanner is read on by one task at a time. */
@@ -105,6 +105,10 @@ static int push_place(rh_op *op, lua_State *L)
              place->print); /* 64 bits are more than JSON's integers */
     lua_pushstring(L, print);
     lua_setfield(L, -2, "print");
+    if (place->rotated_inode) {
+        set_integer(L, "rotated_inode", (int64_t)place->rotated_inode);
+        set_integer(L, "rotated_ns", place->rotated_ns);
+    }
     return 1;
 }
 
@@ -144,6 +148,8 @@ static bool place_field(lua_State *L, rh_log_place *place)
     const int table = lua_gettop(L);
     place->inode = (uint64_t)integer_field(L, table, "inode");
     place->offset = integer_field(L, table, "offset");
+    place->rotated_inode = (uint64_t)integer_field(L, table, "rotated_inode");
+    place->rotated_ns = integer_field(L, table, "rotated_ns");
     lua_getfield(L, table, "print");
     place->print = strtoull(luaL_optstring(L, -1, "0"), NULL, 16);
     return true;

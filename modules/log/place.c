@@ -10,8 +10,8 @@ enum {
     NEAR = 64 << 10 /* bytes that are looked through for a line's time */
 };
 
-/* FNV-1a. */
-bool rh_log_print(int fd, int64_t offset, uint64_t *print)
+/* FNV-1a. False where the bytes are not there. */
+static bool print_of(int fd, int64_t offset, uint64_t *print)
 {
     unsigned char bytes[PRINT];
     const size_t size = offset < PRINT ? (size_t)offset : PRINT;
@@ -23,14 +23,15 @@ bool rh_log_print(int fd, int64_t offset, uint64_t *print)
     return true;
 }
 
-bool rh_log_is_at(int fd, const rh_log_place *place)
+/* Whether the file has the place, as it was then. */
+static bool is_at(int fd, const rh_log_place *place)
 {
     uint64_t print;
-    return rh_log_print(fd, place->offset, &print) && print == place->print;
+    return print_of(fd, place->offset, &print) && print == place->print;
 }
 
-/* -1 with errno; ENOENT is no error to speak of. */
-static int rh_log_open(const char *path, struct stat *found)
+/* -1 with errno. */
+static int open_log(const char *path, struct stat *found)
 {
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
@@ -42,71 +43,91 @@ static int rh_log_open(const char *path, struct stat *found)
     return -1;
 }
 
-bool rh_log_end(const char *path, rh_log_place *place, rh_error *error)
+int rh_log_open(const rh_log_rotated *file)
 {
     struct stat found;
-    *place = (rh_log_place){0};
-    const int fd = rh_log_open(path, &found);
-    if (fd < 0)
-        return errno == ENOENT || rh_fail_errno(error, errno, "cannot read the log %s", path);
-    place->inode = (uint64_t)found.st_ino;
-    place->offset = (int64_t)found.st_size;
-    const bool ok = rh_log_print(fd, place->offset, &place->print);
-    close(fd);
-    return ok || rh_fail(error, "io", "cannot read the end of the log %s", path);
+    return file->packed ? -1 : open_log(file->path, &found);
 }
 
-/* Where to begin ----------------------------------------------------------------------------------- */
-
-/* A rotated file that holds the place: the same file, or a copy of it. Opens it. */
-static int find_rotated(rh_log *log, const rh_log_place *place)
+/* The first of the files that rotation has made since that place. The one that was the youngest then may have been
+ * compressed, which keeps its time of change, or removed. */
+static size_t first_new(const rh_log_place *place, const rh_log_rotated *list, size_t count)
 {
-    rh_log_rotated *list;
-    struct stat found;
-    int fd = -1;
-    const size_t count = rh_log_list_rotated(log->path, &list);
-    for (int copies = 0; fd < 0 && copies < 2; copies++)
-        for (size_t i = count; fd < 0 && i-- > 0;) {
-            const bool wanted = copies ? place->offset > 0 && list[i].inode != place->inode
-                                       : list[i].inode == place->inode;
-            if (!wanted || list[i].packed || list[i].size < place->offset)
-                continue;
-            fd = rh_log_open(list[i].path, &found);
-            if (fd >= 0 && !rh_log_is_at(fd, place)) {
-                close(fd);
-                fd = -1;
-            }
-        }
-    rh_log_free_rotated(list, count);
+    size_t i = count;
+    if (place->rotated_inode == 0)
+        return 0;
+    while (i > 0 && list[i - 1].inode != place->rotated_inode)
+        i--;
+    if (i > 0)
+        return i;
+    for (i = count; i > 0; i--)
+        if (list[i - 1].packed && list[i - 1].changed_ns == place->rotated_ns)
+            return i;
+    while (i < count && list[i].changed_ns <= place->rotated_ns)
+        i++;
+    return i;
+}
+
+bool rh_log_look(const char *path, const rh_log_place *since, rh_log_files *files, rh_error *error)
+{
+    struct stat again;
+    for (int tries = 0;; tries++) {
+        files->fd = open_log(path, &files->current);
+        if (files->fd < 0 && errno != ENOENT)
+            return rh_fail_errno(error, errno, "cannot read the log %s", path);
+        files->count = rh_log_list_rotated(path, &files->list);
+        const bool there = stat(path, &again) == 0;
+        if (there == (files->fd >= 0) && (!there || again.st_ino == files->current.st_ino))
+            break;
+        if (tries == 3)
+            return rh_fail(error, "io", "the log %s is being renamed all the time", path);
+        rh_log_looked(files); /* it was renamed between the two */
+    }
+    files->first = since ? first_new(since, files->list, files->count) : 0;
+    return true;
+}
+
+void rh_log_looked(rh_log_files *files)
+{
+    if (files->fd >= 0)
+        close(files->fd);
+    rh_log_free_rotated(files->list, files->count);
+    *files = (rh_log_files){.fd = -1};
+}
+
+static int take_fd(rh_log_files *files)
+{
+    const int fd = files->fd;
+    files->fd = -1;
     return fd;
 }
 
-bool rh_log_begin_at_place(rh_log *log, rh_error *error)
+bool rh_log_place_of(int fd, int64_t offset, const rh_log_files *files, rh_log_place *place)
 {
-    struct stat found = {0};
-    int fd = rh_log_open(log->path, &found);
-    if (fd < 0 && errno != ENOENT)
-        return rh_fail_errno(error, errno, "cannot read the log %s", log->path);
-    if (log->place.inode == 0) {
-        log->now = (rh_log_stream){.fd = fd};
-        return true;
+    struct stat found;
+    *place = (rh_log_place){0};
+    if (files->count > 0) {
+        place->rotated_inode = files->list[files->count - 1].inode;
+        place->rotated_ns = files->list[files->count - 1].changed_ns;
     }
-    if (fd >= 0 && (uint64_t)found.st_ino == log->place.inode &&
-        (int64_t)found.st_size >= log->place.offset && rh_log_is_at(fd, &log->place)) {
-        log->now = (rh_log_stream){.fd = fd, .offset = log->place.offset};
+    if (fd < 0)
         return true;
-    }
-    const int rotated = find_rotated(log, &log->place);
-    if (rotated >= 0) {
-        if (fd >= 0)
-            close(fd);
-        log->now = (rh_log_stream){.fd = rotated, .offset = log->place.offset};
-        return true;
-    }
-    log->found.gap = true;
-    log->place = (rh_log_place){0};
-    log->now = (rh_log_stream){.fd = fd};
-    return true;
+    if (fstat(fd, &found) != 0)
+        return false;
+    place->inode = (uint64_t)found.st_ino;
+    place->offset = offset;
+    return print_of(fd, offset, &place->print);
+}
+
+bool rh_log_end(const char *path, rh_log_place *place, rh_error *error)
+{
+    rh_log_files files;
+    if (!rh_log_look(path, NULL, &files, error))
+        return false;
+    const bool ok =
+        rh_log_place_of(files.fd, files.fd < 0 ? 0 : (int64_t)files.current.st_size, &files, place);
+    rh_log_looked(&files);
+    return ok || rh_fail(error, "io", "cannot read the end of the log %s", path);
 }
 
 /* The time of the first line that has one, behind `offset` and near it; 0: none there. */
@@ -127,9 +148,10 @@ static int64_t time_near(rh_log *log, int fd, int64_t offset)
 }
 
 /* Lines are written in the order of their times, nearly: most of what is too old need not be read. */
-static rh_log_stream skip_old(rh_log *log, int fd, int64_t size)
+static rh_log_stream skip_old(rh_log *log, int fd)
 {
-    int64_t low = 0, high = size;
+    struct stat found;
+    int64_t low = 0, high = fd >= 0 && fstat(fd, &found) == 0 ? (int64_t)found.st_size : 0;
     while (high - low > NEAR) {
         const int64_t middle = low + (high - low) / 2;
         const int64_t ms = time_near(log, fd, middle);
@@ -141,62 +163,79 @@ static rh_log_stream skip_old(rh_log *log, int fd, int64_t size)
     return (rh_log_stream){.fd = fd, .offset = low, .skipping = low > 0};
 }
 
-bool rh_log_begin_at_time(rh_log *log, rh_error *error)
+void rh_log_begin_at_time(rh_log *log, rh_log_files *files)
 {
-    rh_log_rotated *list = NULL;
-    struct stat found = {0};
-    int fd = -1;
-    const size_t count = log->from_ms ? rh_log_list_rotated(log->path, &list) : 0;
-    for (size_t i = 0; fd < 0 && i < count; i++)
-        if (list[i].changed_ns / 1000000 >= log->from_ms) {
-            if (list[i].packed)
-                log->found.gap = true;
-            else
-                fd = rh_log_open(list[i].path, &found);
-        }
-    rh_log_free_rotated(list, count);
-    if (fd < 0)
-        fd = rh_log_open(log->path, &found);
-    if (fd < 0)
-        return errno == ENOENT || rh_fail_errno(error, errno, "cannot read the log %s", log->path);
-    log->now = log->from_ms ? skip_old(log, fd, (int64_t)found.st_size) : (rh_log_stream){.fd = fd};
-    return true;
+    files->first = files->count;
+    if (log->from_ms > 0) {
+        files->first = 0;
+        while (files->first < files->count &&
+               files->list[files->first].changed_ns / 1000000 < log->from_ms)
+            files->first++;
+    }
+    while (files->first < files->count && log->now.fd < 0) {
+        log->now = skip_old(log, rh_log_open(&files->list[files->first++]));
+        log->found.gap |= log->now.fd < 0;
+    }
+    if (log->now.fd < 0 && log->from_ms > 0)
+        log->now = skip_old(log, take_fd(files));
+    else if (log->now.fd < 0)
+        log->now = (rh_log_stream){.fd = take_fd(files)};
 }
 
-/* What follows a file ------------------------------------------------------------------------------- */
-
-int rh_log_open_next(rh_log *log, const struct stat *own)
+void rh_log_begin_at_place(rh_log *log, rh_log_files *files)
 {
-    rh_log_rotated *list;
-    struct stat found;
-    int fd = -1;
-    const int64_t changed = (int64_t)own->st_mtim.tv_sec * 1000000000 + own->st_mtim.tv_nsec;
-    const size_t count = rh_log_list_rotated(log->path, &list);
-    size_t at = 0;
-    while (at < count && list[at].inode != (uint64_t)own->st_ino)
-        at++;
-    const bool listed = at < count; /* else it was removed, or has a name that says nothing */
-    for (size_t i = listed ? at + 1 : 0; fd < 0 && i < count; i++) {
-        if (!listed && list[i].changed_ns <= changed)
-            continue;
-        if (list[i].packed)
+    const rh_log_place *place = &log->place;
+    const bool same = files->fd >= 0 && (uint64_t)files->current.st_ino == place->inode;
+    if (files->first == files->count) { /* no rotation */
+        const bool there = same && is_at(files->fd, place);
+        log->found.gap |= place->inode != 0 && !there;
+        log->now = (rh_log_stream){.fd = take_fd(files), .offset = there ? place->offset : 0};
+        return;
+    }
+    if (place->inode == 0)
+        return;
+    /* The oldest of the new ones is what the file has become, by a new name or as a copy. */
+    const rh_log_rotated *became = &files->list[files->first];
+    const int fd = rh_log_open(became);
+    if (fd >= 0 && is_at(fd, place) &&
+        (became->inode == place->inode || place->offset > 0 || same)) {
+        log->now = (rh_log_stream){.fd = fd, .offset = place->offset};
+        files->first++;
+        return;
+    }
+    if (fd >= 0)
+        close(fd);
+    log->found.gap = true;
+}
+
+void rh_log_go_on(rh_log *log, rh_log_files *files)
+{
+    struct stat own;
+    const bool held = fstat(log->now.fd, &own) == 0 && (int64_t)own.st_size >= log->now.offset &&
+                      is_at(log->now.fd, &log->place);
+    const bool same = files->fd >= 0 && files->current.st_ino == own.st_ino;
+    if (files->first == files->count) { /* no rotation: but it may have been truncated */
+        if (same && !held) {
             log->found.gap = true;
-        else
-            fd = rh_log_open(list[i].path, &found);
+            log->now.offset = 0;
+            log->now.skipping = false;
+        }
+        return;
     }
-    rh_log_free_rotated(list, count);
-    return fd >= 0 ? fd : rh_log_open(log->path, &found);
-}
-
-void rh_log_cut_short(rh_log *log)
-{
-    const int copy = find_rotated(log, &log->place);
-    if (copy >= 0) {
-        close(log->now.fd);
-        log->now.fd = copy;
-    } else {
-        log->found.gap = true;
-        log->now.offset = 0;
-        log->now.skipping = false;
+    const rh_log_rotated *became = &files->list[files->first];
+    if (became->inode == (uint64_t)own.st_ino || (!same && held)) { /* whatever its name is now */
+        files->first++;
+        return;
     }
+    const int fd = rh_log_open(became);
+    close(log->now.fd);
+    log->now.fd = -1;
+    if (fd >= 0 && is_at(fd, &log->place)) {
+        log->now.fd = fd;
+        files->first++;
+        return;
+    }
+    if (fd >= 0)
+        close(fd);
+    log->found.gap = true;
 }

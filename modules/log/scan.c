@@ -102,59 +102,64 @@ static bool read_on(rh_log *log, rh_log_stream *s, bool all, const atomic_bool *
     return !atomic_load(stop) || rh_fail(error, "cancelled", "reading %s was cancelled", log->path);
 }
 
-typedef enum { STAYS, TRUNCATED, RENAMED } fate;
-
-static fate look(const rh_log *log, struct stat *own)
+static bool is_file(int fd, const rh_log_files *files)
 {
-    struct stat current;
-    if (fstat(log->now.fd, own) != 0 || stat(log->path, &current) != 0)
-        return STAYS; /* between a rename and the new file */
-    if (current.st_ino != own->st_ino || current.st_dev != own->st_dev)
-        return RENAMED;
-    return (int64_t)own->st_size < log->now.offset ? TRUNCATED : STAYS;
+    struct stat own;
+    return fstat(fd, &own) == 0 && own.st_ino == files->current.st_ino;
+}
+
+/* All of log->now, then the files that were made since, then the one that is written to. */
+static bool read_files(rh_log *log, rh_log_files *files, const atomic_bool *stop, rh_error *error)
+{
+    const bool replaced = files->fd >= 0 && (log->now.fd < 0 || !is_file(log->now.fd, files));
+    if (!read_on(log, &log->now, replaced || files->first < files->count, stop, error))
+        return false;
+    for (size_t i = files->first; i <= files->count; i++) {
+        const bool rotated = i < files->count;
+        if (!rotated && !replaced)
+            break;
+        const int fd = rotated ? rh_log_open(&files->list[i]) : files->fd;
+        if (fd < 0) {
+            log->found.gap = true;
+            continue;
+        }
+        if (!rotated)
+            files->fd = -1;
+        if (log->now.fd >= 0) {
+            close_stream(&log->before);
+            log->before = log->now;
+        }
+        log->now = (rh_log_stream){.fd = fd};
+        if (!read_on(log, &log->now, rotated, stop, error))
+            return false;
+    }
+    return true;
 }
 
 static bool advance(rh_log *log, const atomic_bool *stop, rh_error *error)
 {
-    struct stat own = {0};
-    if (!log->begun) {
-        if (!(log->placed ? rh_log_begin_at_place(log, error) : rh_log_begin_at_time(log, error)))
-            return false;
-        log->begun = log->now.fd >= 0;
-        log->found.missing = !log->begun;
-        if (!log->begun)
-            return true;
-    } else if (!rh_log_is_at(log->now.fd, &log->place)) {
-        rh_log_cut_short(log);
-    }
-    if (!read_on(log, &log->before, false, stop, error))
+    rh_log_files files;
+    if (!read_on(log, &log->before, false, stop, error) ||
+        !rh_log_look(log->path, log->placed ? &log->place : NULL, &files, error))
         return false;
-    for (;;) {
-        if (!read_on(log, &log->now, false, stop, error))
-            return false;
-        const fate what = look(log, &own);
-        if (what == STAYS)
-            break;
-        if (what == TRUNCATED) {
-            rh_log_cut_short(log);
-            continue;
-        }
-        const int next = rh_log_open_next(log, &own);
-        if (next < 0)
-            break;
-        /* What came before the rename was seen, and a last line that nobody ended. */
-        if (!read_on(log, &log->now, true, stop, error)) {
-            close(next);
-            return false;
-        }
-        close_stream(&log->before);
-        log->before = log->now;
-        log->now = (rh_log_stream){.fd = next};
+    if (log->now.fd >= 0)
+        rh_log_go_on(log, &files);
+    else if (log->placed)
+        rh_log_begin_at_place(log, &files);
+    else
+        rh_log_begin_at_time(log, &files);
+    bool ok = read_files(log, &files, stop, error);
+    log->found.missing = log->now.fd < 0;
+    struct stat own;
+    if (ok && log->now.fd >= 0 && fstat(log->now.fd, &own) == 0)
+        log->found.changed_ms = (int64_t)own.st_mtim.tv_sec * 1000 + own.st_mtim.tv_nsec / 1000000;
+    if (ok && (log->placed || !log->found.missing)) {
+        ok = rh_log_place_of(log->now.fd, log->now.offset, &files, &log->place) ||
+             rh_fail(error, "io", "cannot read the log %s", log->path);
+        log->placed = true;
     }
-    log->found.changed_ms = (int64_t)own.st_mtim.tv_sec * 1000 + own.st_mtim.tv_nsec / 1000000;
-    log->place.offset = log->now.offset;
-    return rh_log_print(log->now.fd, log->place.offset, &log->place.print) ||
-           rh_fail(error, "io", "cannot read the log %s", log->path);
+    rh_log_looked(&files);
+    return ok;
 }
 
 bool rh_log_advance(rh_log *log, const atomic_bool *stop, rh_error *error)

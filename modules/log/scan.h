@@ -19,9 +19,9 @@ struct rh_log {
     bool busy;
     char *path;
     regex_t match, except;
-    bool has_except, begun;
+    bool has_except;
     rh_log_place place; /* where to begin, then where `now` stands */
-    bool placed;
+    bool placed;        /* `place` counts, and not from_ms */
     int64_t from_ms, per_ms;
     int zone;
     rh_log_stream now, before; /* `before` was renamed: whoever writes may not have noticed yet */
@@ -38,18 +38,27 @@ void rh_log_take_line(rh_log *log, const char *text, size_t size);
 /* The same for the whole lines of `size` bytes, whose newlines become NULs; returns how many bytes they are. */
 size_t rh_log_take_lines(rh_log *log, rh_log_stream *s, char *bytes, size_t size);
 
-/* A print of the bytes before `offset`. False where they are not there. */
-bool rh_log_print(int fd, int64_t offset, uint64_t *print);
-/* Whether that file has the place, as it was then. */
-bool rh_log_is_at(int fd, const rh_log_place *place);
-/* Opens the file to begin with: log->now.fd stays -1 where there is none. */
-bool rh_log_begin_at_place(rh_log *log, rh_error *error);
-bool rh_log_begin_at_time(rh_log *log, rh_error *error);
-/* The next file after the one that has been read to its end, which has been renamed: a younger rotated one, or the log.
- * -1: there is none yet. */
-int rh_log_open_next(rh_log *log, const struct stat *own);
-/* The file is shorter than what has been read of it, or another one: goes on in the copy that was made before it was
- * truncated, or at its beginning, with a gap. */
-void rh_log_cut_short(rh_log *log);
+/* What there is of a log at a moment: the file, and those that rotation has made of it. */
+typedef struct rh_log_files {
+    int fd; /* of the file; -1: there is none just now */
+    struct stat current;
+    rh_log_rotated *list; /* the oldest first */
+    size_t count;
+    size_t first; /* the first that was made since the place in question, or `count` */
+} rh_log_files;
+
+/* Looks. Undo it with rh_log_looked(). */
+bool rh_log_look(const char *path, const rh_log_place *since, rh_log_files *files, rh_error *error);
+void rh_log_looked(rh_log_files *files);
+/* Opens a rotated file; -1 where it is gone or compressed. */
+int rh_log_open(const rh_log_rotated *file);
+/* The place in an open file (-1: none) when these files are there. */
+bool rh_log_place_of(int fd, int64_t offset, const rh_log_files *files, rh_log_place *place);
+
+/* Sets log->now to what is to be read first, fd -1 where that is files->first, and files->first to what is to be read after
+ * it. Notes a gap. The first two begin, the third goes on. */
+void rh_log_begin_at_time(rh_log *log, rh_log_files *files);
+void rh_log_begin_at_place(rh_log *log, rh_log_files *files);
+void rh_log_go_on(rh_log *log, rh_log_files *files);
 
 #endif

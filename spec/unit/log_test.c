@@ -238,13 +238,93 @@ static void the_worst_second(void **state)
     rh_log_release(log);
 }
 
+enum { ROTATED = 6 };
+
+static void rotated_name(char *name, size_t size, int number)
+{
+    snprintf(name, size, "%s.%d", path, number);
+}
+
+/* app.log.1 becomes app.log.2 and so on; then app.log is renamed, or copied and truncated. */
+static void rotate(int *rotated_files, bool copy)
+{
+    char from[80], to[80], text[4096];
+    for (int i = *rotated_files; i > 0; i--) {
+        rotated_name(from, sizeof from, i);
+        rotated_name(to, sizeof to, i + 1);
+        assert_int_equal(rename(from, to), 0);
+    }
+    ++*rotated_files;
+    rotated_name(to, sizeof to, 1);
+    if (!copy) {
+        assert_int_equal(rename(path, to), 0);
+        append(path, "");
+        return;
+    }
+    FILE *in = fopen(path, "r+");
+    assert_non_null(in);
+    text[fread(text, 1, sizeof text - 1, in)] = '\0';
+    append(to, text);
+    assert_int_equal(ftruncate(fileno(in), 0), 0);
+    assert_int_equal(fclose(in), 0);
+}
+
+static void assert_counts(rh_log *log, int64_t expected, int round)
+{
+    const int64_t found = count(log);
+    if (found != expected || rh_log_results(log)->gap)
+        fail_msg("round %d: %lld lines, not %lld%s", round, (long long)found, (long long)expected,
+                 rh_log_results(log)->gap ? ", and a gap" : "");
+}
+
+/* A scanner that has read on all the time, and ones that begin at a mark now, count the same. */
+static void whatever_rotation_does(void **state)
+{
+    (void)state;
+    unsigned seed = 7;
+    rh_error error = {0};
+    for (int round = 0; round < 60; round++) {
+        rh_log_place marks[4];
+        int64_t at[4] = {0}, written = 0;
+        int rotated_files = 0, taken = 1;
+        unlink(path);
+        append(path, round % 3 ? "what was there before\n" : "");
+        assert_true(rh_log_end(path, &marks[0], &error));
+        rh_log *live = scanner("x", &marks[0]);
+        for (int i = 0; i < 40; i++) {
+            const int what = rand_r(&seed) % 8;
+            if (what < 4) {
+                append(path, "x\n");
+                written++;
+            } else if (what == 4 && rotated_files < ROTATED) {
+                rotate(&rotated_files, round % 2);
+            } else if (what == 5 && taken < 4) {
+                assert_true(rh_log_end(path, &marks[taken], &error));
+                at[taken++] = written;
+            } else if (what == 6) {
+                assert_counts(live, written, round);
+            } else {
+                const int mark = rand_r(&seed) % taken;
+                rh_log *fresh = scanner("x", &marks[mark]);
+                assert_counts(fresh, written - at[mark], round);
+                rh_log_release(fresh);
+            }
+        }
+        rh_log_release(live);
+        for (char name[80]; rotated_files > 0; rotated_files--) {
+            rotated_name(name, sizeof name, rotated_files);
+            unlink(name);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_that_say_when),    cmocka_unit_test(a_file_that_comes_later),
         cmocka_unit_test(a_line_that_never_ends), cmocka_unit_test(renamed_with_an_unended_line),
         cmocka_unit_test(the_worst_second),       cmocka_unit_test(a_reused_inode_is_another_file),
-        cmocka_unit_test(what_is_no_log),
+        cmocka_unit_test(what_is_no_log),         cmocka_unit_test(whatever_rotation_does),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
