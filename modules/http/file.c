@@ -321,7 +321,7 @@ void rh_http_file_hash(rh_http_file *file, rh_http_file_fn done)
 
 /* ---- a sink ---- */
 
-static bool open_target(rh_http_file *file, int mode, rh_error *error)
+static bool open_target(rh_http_file *file, const char *mark, int mode, rh_error *error)
 {
     struct stat there;
     bool exists = stat(file->path, &there) == 0;
@@ -338,8 +338,10 @@ static bool open_target(rh_http_file *file, int mode, rh_error *error)
     file->folder = !slash                ? rh_strdup(".")
                    : slash == file->path ? rh_strdup("/")
                                          : rh_strndup(file->path, (size_t)(slash - file->path));
-    char *temp = rh_format("%s/.%s.XXXXXX", file->folder, slash ? slash + 1 : file->path);
-    file->fd = mkostemp(temp, O_CLOEXEC);
+    char *temp = rh_format("%s/.%s.%s", file->folder, slash ? slash + 1 : file->path,
+                           mark ? mark : "XXXXXX");
+    file->fd = mark ? open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600)
+                    : mkostemp(temp, O_CLOEXEC);
     if (file->fd < 0) {
         rh_fail_errno(error, errno, "cannot write %s", file->path);
         free(temp);
@@ -351,13 +353,13 @@ static bool open_target(rh_http_file *file, int mode, rh_error *error)
            rh_fail_errno(error, errno, "cannot set the mode of %s", file->path);
 }
 
-rh_http_file *rh_http_sink(const char *path, int mode, rh_http_file_fn ready, void *data,
-                           rh_error *error)
+rh_http_file *rh_http_sink(const char *path, const char *mark, int mode, rh_http_file_fn ready,
+                           void *data, rh_error *error)
 {
     rh_http_file *file = new_file(path, ready, data);
     file->work.data = file;
     file->writes = true;
-    if (path && !open_target(file, mode, error)) {
+    if (path && !open_target(file, mark, mode, error)) {
         free_file(file);
         return NULL;
     }

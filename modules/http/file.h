@@ -33,9 +33,10 @@ void rh_http_file_rewind(rh_http_file *file);
 void rh_http_file_hash(rh_http_file *file, rh_http_file_fn done);
 
 /* Where an answer goes: a file beside `path` that takes its place when it is finished, with its mode or
- * `mode` (< 0: 0644). path NULL: it is only hashed. */
-rh_http_file *rh_http_sink(const char *path, int mode, rh_http_file_fn ready, void *data,
-                           rh_error *error);
+ * `mode` (< 0: 0644). path NULL: it is only hashed. `mark` is in that file's name, so that the one which a
+ * killed process has left is written over when the same is done again; NULL: the name is a new one. */
+rh_http_file *rh_http_sink(const char *path, const char *mark, int mode, rh_http_file_fn ready,
+                           void *data, rh_error *error);
 /* All of the bytes or none: their number, RH_HTTP_LATER, or RH_HTTP_BROKEN. */
 int64_t rh_http_file_give(rh_http_file *file, const char *bytes, size_t size);
 /* Writes what is left and compares the digest with `sha256` (hex; NULL: any; code "checksum"); makes it durable

@@ -189,7 +189,7 @@ static bool open_sink(transfer *t, const rh_http_spec *spec, rh_error *error)
     if (!spec->to && !spec->digest)
         return true;
     snprintf(t->sha256, sizeof t->sha256, "%s", spec->sha256 ? spec->sha256 : "");
-    t->sink = rh_http_sink(spec->to, spec->to_mode, sink_ready, t, error);
+    t->sink = rh_http_sink(spec->to, spec->to_mark, spec->to_mode, sink_ready, t, error);
     return t->sink != NULL;
 }
 

@@ -55,10 +55,11 @@ typedef struct rh_http_spec {
     size_t parts_count;
 
     /* Where the body of a 2xx goes instead of to request->body. */
-    const char *to;     /* into this file, whole or not at all; or NULL */
-    int to_mode;        /* of that file; < 0: of the one it replaces, else 0644 */
-    bool digest;        /* without `to`: it is hashed and dropped */
-    const char *sha256; /* what its digest must be (hex), or NULL: code "checksum" */
+    const char *to;      /* into this file, whole or not at all; or NULL */
+    const char *to_mark; /* in the name of what becomes that file (file.h), or NULL */
+    int to_mode;         /* of that file; < 0: of the one it replaces, else 0644 */
+    bool digest;         /* without `to`: it is hashed and dropped */
+    const char *sha256;  /* what its digest must be (hex), or NULL: code "checksum" */
 
     const char *bearer;      /* a token, or NULL */
     const char *user;        /* HTTP basic, or NULL */

@@ -289,6 +289,7 @@ rh_http_parts *rh_http_read_spec(lua_State *L, rh_http_spec *spec)
         .method = text_field(L, "method"),
         .file = text_field(L, "file"),
         .to = text_field(L, "to"),
+        .to_mark = text_field(L, "to_mark"),
         .sha256 = text_field(L, "sha256"),
         .bearer = text_field(L, "bearer"),
         .ca = text_field(L, "ca"),

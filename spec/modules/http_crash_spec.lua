@@ -55,4 +55,35 @@ describe("http and a host that dies while a request is under way", function()
         assert.is_truthy((resumed.out .. resumed.err):find("POST " .. server.url, 1, true))
         assert.equal(1, #server.seen)
     end)
+
+    it("downloads again, over what was left of the first time", function()
+        local folder, seen, whole = t.temp(), 0, nil
+        local port = t.serve(function(client, bytes)
+            if bytes then
+                seen = seen + 1
+                client:write("HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n" .. ("x"):rep(whole and 2000000 or 1500000))
+            end
+        end)
+        local path = t.playbook(([[
+            playbook "crash" { environments = { "test" } }
+            local http = require "rollout.http"
+            step("get", function() return http.download("http://127.0.0.1:%d/", { to = "out" }).bytes end)
+        ]]):format(port), nil, folder)
+        local function temporary()
+            return t.run({ "sh", "-c", "ls -A | grep '^[.]out[.]'", cwd = folder }).out:match("%S+")
+        end
+        local state = t.temp()
+        local host = t.start_host { path, state = state, cwd = folder }
+        local left = t.eventually("the beginning of a file", temporary)
+        host:kill("sigkill")
+        host:wait()
+        assert.equal(left, temporary())
+        assert.is_false(t.exists(folder .. "/out"))
+        whole = true
+        local resumed = t.host { "resume", state = state, cwd = folder }
+        assert.equal(0, resumed.code, resumed.err .. resumed.out)
+        assert.equal(2, seen)
+        assert.is_nil(temporary())
+        assert.equal(2000000, #t.read(folder .. "/out"))
+    end)
 end)

@@ -215,7 +215,7 @@ static void puts_a_file_into_its_place(void **state)
     rh_http_file_digest(source, digest);
     rh_http_file_close(source);
     for (int right = 0; right < 2; right++) {
-        rh_http_file *file = rh_http_sink(to, 0640, count, NULL, &error);
+        rh_http_file *file = rh_http_sink(to, NULL, 0640, count, NULL, &error);
         give_all(file, all.data, all.size);
         assert_int_equal(access(to, F_OK), -1);
         char wrong[RH_SHA256_HEX] = {0};
@@ -241,7 +241,7 @@ static void leaves_nothing_when_it_is_let_go(void **state)
     (void)state;
     rh_error error = {0};
     char *to = path_of("to"), *bytes = rh_alloc(LARGE);
-    rh_http_file *file = rh_http_sink(to, -1, count, NULL, &error);
+    rh_http_file *file = rh_http_sink(to, NULL, -1, count, NULL, &error);
     give_all(file, bytes, 600000); /* the pool writes now */
     rh_http_file_close(file);
     drain();
@@ -256,7 +256,7 @@ static void says_that_nothing_more_fits(void **state)
     rh_error error = {0};
     struct rlimit before, small;
     char *to = path_of("to"), *bytes = rh_alloc(LARGE);
-    assert_null(rh_http_sink("/dev/full", -1, count, NULL, &error));
+    assert_null(rh_http_sink("/dev/full", NULL, -1, count, NULL, &error));
     assert_string_equal(error.code, "io");
     rh_error_clear(&error);
     signal(SIGXFSZ, SIG_IGN);
@@ -265,7 +265,7 @@ static void says_that_nothing_more_fits(void **state)
     small.rlim_cur = 100000;
     setrlimit(RLIMIT_FSIZE, &small);
     for (int large = 0; large < 2; large++) { /* noticed at the end, and on the way */
-        rh_http_file *file = rh_http_sink(to, -1, count, NULL, &error);
+        rh_http_file *file = rh_http_sink(to, NULL, -1, count, NULL, &error);
         give_all(file, bytes, large ? LARGE : 200000);
         if (!rh_error_is_set(rh_http_file_error(file))) {
             rh_http_file_finish(file, NULL, count);
