@@ -80,9 +80,11 @@ local function refuse(what, answer)
     local body = answer.body or ""
     local name = element(body, "Code")
     local known = CODES[name] or STATUSES[answer.status] or { "s3" }
-    local said = name and name .. (element(body, "Message") and ": " .. element(body, "Message") or "")
     local region = element(body, "Region") or answer.headers["x-amz-bucket-region"]
-    local facts = { said, known[2], known[1] == "region" and region and "that is " .. region or nil }
+    local message, facts = element(body, "Message"), {}
+    facts[1] = name and (message and name .. ": " .. message or name)
+    facts[#facts + 1] = known[2]
+    facts[#facts + 1] = known[1] == "region" and region and "that is " .. region or nil
     if known[1] == "clock" then
         facts[#facts + 1] = ("the server's time is %s"):format(element(body, "ServerTime") or answer.headers.date or "not told")
     end
@@ -141,7 +143,11 @@ end
 -- Calls fn with each `name` element of all pages.
 local function each(where, name, query, fn, what)
     repeat
-        local xml = demand(where, "GET", nil, what, { query = query, max_body = "64MiB" }).body
+        local answer = demand(where, "GET", nil, what, { query = query, max_body = "64MiB" })
+        local xml = answer.body
+        if not xml:find("<List%w+Result[%s>]") then
+            rt.raise("s3", what .. ": the answer is no list; is this S3's protocol, and the endpoint right?")
+        end
         for entry in xml:gmatch("<" .. name .. ">(.-)</" .. name .. ">") do
             if fn(entry) == false then
                 return
