@@ -56,6 +56,9 @@ return function(driver, touch)
     local function with_connection(database, role, fn)
         local connection, list, reused = lease(database, role)
         local result = table.pack(pcall(fn, connection))
+        if role == "write" and driver.counted and driver.native.usable(connection) then
+            pcall(driver.counted, connection)
+        end
         if driver.native.usable(connection) then
             list[#list + 1] = connection
         end

@@ -34,8 +34,18 @@ local function read(connection, sql, params, options)
     return table.unpack(result, 2, result.n)
 end
 
+-- A session tells what it wrote to the server's counters up to a second later, or when it ends: what is counted then would
+-- seem to have been written after the step (written.lua).
+local function counted(connection)
+    if native.server(connection) >= 150000 then
+        native.query(connection, "SELECT pg_stat_force_next_flush()", nil, { plain = true })
+    else
+        native.close(connection)
+    end
+end
+
 local driver = {
-    name = "pg", null = M.null, native = native, databases = databases, reads = READS, tables = true,
+    name = "pg", counted = counted, null = M.null, native = native, databases = databases, reads = READS, tables = true,
     first_word = function(sql) return (words(sql)) end,
     open = open, read = read, marker = native.parts.marker(native, rt, words),
 }

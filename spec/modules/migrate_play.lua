@@ -12,7 +12,7 @@ local cfg = env.require { DATABASE_URL = { format = %q } }
 local db = %s.database(cfg.DATABASE_URL)
 local result = stage("Migrate", function()
     local backup = step("back up", { when = %s }, function() return db:dump { to = "backups/" .. run.id } end)
-    rollback("restore", function() step("restore it", { when = backup ~= nil }, function() return db:restore(backup) end) end)
+    rollback("restore", function() step("restore it", function() return %s end) end)
 %s
 end)
 return result
@@ -24,11 +24,13 @@ local function command(url, text, options)
     local module = url:find("^mysql") and "mysql" or "pg"
     local format = module == "pg" and "postgresql" or "mysql"
     options[#options + 1], options[#options + 2] = "--env", options.environment or "test"
-    return PLAYBOOK:format(module, module, format, module, options.empty and "false" or "true", text), options
+    return PLAYBOOK:format(module, module, format, module, options.empty and "false" or "true",
+        options.restore and "db:restore(backup)" or "true", text), options
 end
 
 -- Runs it: what t.play returns, and `result` of the step `migrate`, `problem` (the innermost error) of the first unit that
--- failed, `failed` (its key). options: those of t.play, environment, empty = true (no backup)
+-- failed, `failed` (its key). options: those of t.play, environment, empty = true (no backup), restore = true (what is
+-- rolled back is restored; else the database is left as it is, to be looked at)
 function play.run(url, text, options)
     return play.read(t.play(command(url, text, options or {})))
 end

@@ -70,11 +70,24 @@ describe("migrate, a folder of SQL on PostgreSQL", function()
     end)
 
     it("waits for a lock no longer than it may", function()
-        file("1_a.sql", "LOCK TABLE clients IN SHARE MODE; SELECT set_config('lock_timeout', current_setting('lock_timeout'), false);"
-            .. "\nALTER TABLE clients ADD COLUMN held text DEFAULT current_setting('lock_timeout')")
+        file("1_a.sql", "ALTER TABLE clients ADD COLUMN held text DEFAULT current_setting('lock_timeout')")
         local run = migrated 'lock_timeout = "7s"'
         assert.equal(0, run.code, run.said)
         assert.equal("7s", server:sql "SELECT held FROM clients")
+    end)
+
+    it("is taken back by its backup where it failed", function()
+        file("1_a.sql", "ALTER TABLE clients ADD COLUMN one int")
+        file("2_b.sql", "DELETE FROM clients")
+        file("3_c.sql", "ALTER TABLE nobody ADD COLUMN x int")
+        local run = migrated(nil, { restore = true })
+        assert.equal(3, run.code, run.said)
+        assert.equal("id,name", play.columns(server, "clients"))
+        assert.equal("a", server:sql("SELECT name FROM clients WHERE id = 1", "app"))
+        os.remove(folder .. "/migrations/3_c.sql")
+        run = migrated(nil, { folder = t.temp(), cwd = folder })
+        assert.equal(0, run.code, run.said)
+        assert.same({ "1_a.sql", "2_b.sql" }, run.result.applied)
     end)
 
     it("is applied once, wherever the host dies", function()
