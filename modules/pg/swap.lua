@@ -175,7 +175,8 @@ local function statement(job, facts, watcher)
     facts.mark = job.mark
     return fill(SWAP, {
         LIVE = name(job.name), LIVE_TEXT = text(job.name), KEPT = name(facts.kept), SCRATCH = name(job.scratch),
-        SCRATCH_TEXT = text(job.scratch), CLOSING = text(closing(job)), FACTS = text(rt.json.encode(facts)), WATCHER = tostring(process), SIGN = SIGN, PATIENCE = tostring(PATIENCE_MS),
+        SCRATCH_TEXT = text(job.scratch), CLOSING = text(closing(job)),
+        FACTS = text(rt.json.encode(facts)), WATCHER = tostring(process), SIGN = SIGN, PATIENCE = tostring(PATIENCE_MS),
         TAG = "$swap_" .. job.mark .. "$",
     })
 end
