@@ -145,25 +145,38 @@ local function execute(ctx, repo, argv, opts)
     return result
 end
 
+local LOCKS = { "index.lock", "HEAD.lock", "packed-refs.lock", "shallow.lock", "config.lock" }
+
+local function refuse_locked(ctx, repo, result)
+    local argv = { "rev-parse" }
+    for _, name in ipairs(LOCKS) do
+        table.move({ "--git-path", name }, 1, 2, #argv + 1, argv)
+    end
+    for lock in execute(ctx, repo, argv, {}).out:gmatch("[^\n]+") do
+        local path = lock:find("^/") and lock or repo.path .. "/" .. lock
+        local found = rt.native("fs").work { verb = "stat", path = path }
+        if found then
+            local age = math.max(0, rt.now() - found.modified) // 1000 * 1000
+            rt.raise("locked", ("git: %s is locked: %s has been there for %s. If no git command is at work there, one was"
+                .. " killed: remove the file%s"):format(repo.path, path, rt.show_duration(age), command.said(result)),
+                { lock = path })
+        end
+    end
+end
+
 -- Tried, not read: what keeps git from working here at all.
-local function diagnose(ctx, repo)
+local function diagnose(ctx, repo, result)
     local folder = execute(ctx, repo, { "rev-parse", "--absolute-git-dir" }, {})
     if folder.code ~= 0 then
         rt.raise("no_repository", ("git: %s is no repository that git may use%s"):format(repo.path, command.said(folder)))
-    end
-    local lock = execute(ctx, repo, { "rev-parse", "--git-path", "index.lock" }, {}).out:gsub("\n$", "")
-    local path = lock:find("^/") and lock or repo.path .. "/" .. lock
-    local found = rt.native("fs").work { verb = "stat", path = path }
-    if found then
-        rt.raise("locked", ("git: %s is locked: %s has been there for %s. If no git command is at work there, one was killed:"
-            .. " remove the file"):format(repo.path, path, rt.show_duration(math.max(0, rt.now() - found.modified) // 1000 * 1000)),
-            { lock = path })
+    elseif result then
+        refuse_locked(ctx, repo, result)
     end
 end
 
 --- Fails with what is found out, or else with code `code`.
 function command.fail(ctx, repo, result, code, message, detail)
-    diagnose(ctx, repo)
+    diagnose(ctx, repo, result)
     rt.raise(code, ("git: %s%s"):format(message, command.said(result)), detail)
 end
 
@@ -201,7 +214,7 @@ function command.remote(ctx, repo, remote, argv, opts)
     local result = execute(ctx, repo, argv, opts)
     if result.code ~= 0 and not (opts.ok and opts.ok[result.code]) then
         if not opts.folder then
-            diagnose(ctx, repo)
+            diagnose(ctx, repo, result)
         end
         if remote and not opts.folder then
             command.need_remote(ctx, repo, remote)
