@@ -2,7 +2,7 @@
 -- casts of ARRAY moved to the elements. This gives both forms the same text; they mean the same.
 --
 --   (((a >= 1) AND (a <= 2)) AND b)             ((a >= 1) AND (a <= 2) AND b)
---   ((ARRAY['x'::varchar])::text[])             (ARRAY[('x'::varchar)::text])
+--   (ARRAY['x'::varchar, v])::text[]            ARRAY[('x'::varchar)::text, (v)::text]
 --
 -- A text becomes a tree of words and of groups in brackets; strings, names in quotes and function bodies are words.
 
@@ -115,48 +115,78 @@ local function flatten(group)
     end
 end
 
-local CAST = "^::[%a_][%w_ .\"]*"
+-- A text's parts between commas that are in no quotes.
+local function parts_of(text)
+    local parts, from, at = {}, 1, 1
+    while true do
+        local start = text:find("[,'\"]", at)
+        if not start then
+            break
+        elseif text:sub(start, start) == "," then
+            parts[#parts + 1] = text:sub(from, start - 1)
+            from, at = start + 1, start + 1
+        else
+            at = opaque_end(text, start, text:sub(start, start)) + 1
+        end
+    end
+    parts[#parts + 1] = text:sub(from)
+    return parts
+end
 
--- (ARRAY[…])::type[] → ARRAY[…]
-local function uncast_array(group)
+-- What stands between the commas of a group, each a group in round brackets.
+local function elements_of(group)
+    local elements = { { opener = "(" } }
+    for _, item in ipairs(group) do
+        local parts = type(item) == "string" and parts_of(item) or { item }
+        for i, part in ipairs(parts) do
+            if i > 1 then
+                elements[#elements + 1] = { opener = "(" }
+            end
+            if type(part) == "string" then
+                part = part:gsub("^%s+", "")
+            end
+            if part ~= "" then
+                table.insert(elements[#elements], part)
+            end
+        end
+    end
+    return elements
+end
+
+local function is_cast(after, dimension)
+    return type(after) == "string" and after:find("^::[%a_][%w_ .\"]*$") and type(dimension) == "table"
+        and dimension.opener == "[" and #dimension == 0
+end
+
+-- (ARRAY[a, b])::type[] → ARRAY[(a)::type, (b)::type]
+local function cast_elements(group)
     local i = 1
     while i < #group do
         local item, after = group[i], group[i + 1]
         if type(item) == "table" and #item == 2 and item[1] == "ARRAY" and item[2].opener == "["
-            and type(after) == "string" and after:find(CAST .. "$") and type(group[i + 2]) == "table"
-            and group[i + 2].opener == "[" and #group[i + 2] == 0 then
+            and is_cast(after, group[i + 2]) then
+            local list = { opener = "[" }
+            for n, element in ipairs(elements_of(item[2])) do
+                if n > 1 then
+                    list[#list] = list[#list] .. ", "
+                end
+                table.insert(list, element)
+                table.insert(list, after)
+            end
             table.remove(group, i + 2)
-            table.remove(group, i + 1)
-            splice(group, i, item, 1, #item)
-        end
-        i = i + 1
-    end
-end
-
--- ARRAY[('x'::a)::text, …] → ARRAY['x'::a, …]
-local function uncast_elements(group)
-    local i = 1
-    while i < #group do
-        local item, after = group[i], group[i + 1]
-        if type(item) == "table" and item.opener == "(" and #item == 1 and type(after) == "string" and after:find(CAST) then
-            group[i + 1] = after:gsub(CAST, "", 1)
-            splice(group, i, item, 1, #item)
+            group[i], group[i + 1] = "ARRAY", list
         end
         i = i + 1
     end
 end
 
 local function normalise(group)
-    for i, item in ipairs(group) do
+    for _, item in ipairs(group) do
         if type(item) == "table" then
             normalise(item)
-            local before = group[i - 1]
-            if item.opener == "[" and type(before) == "string" and before:find("ARRAY$") then
-                uncast_elements(item)
-            end
         end
     end
-    uncast_array(group)
+    cast_elements(group)
     flatten(group)
 end
 
