@@ -51,7 +51,7 @@ static size_t header_received(char *line, size_t one, size_t size, void *data)
     if (t->jar && size > 11 && strncasecmp(line, "set-cookie:", 11) == 0)
         rh_http_jar_mask(line + 11, size - 11);
     if (headers->size + size > RH_HTTP_MAX_HEADERS) {
-        t->too_large = true;
+        t->too_large = t->headers_too_large = true;
         return 0;
     }
     const char *end = line + size, *value = colon + 1;
@@ -132,6 +132,10 @@ static void add_reason(const rh_http_transfer *t, const char *code, CURLcode cur
     const char *said = t->curl_said[0] ? t->curl_said : curl_easy_strerror(curl);
     long err = 0;
     curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &err);
+    if (t->headers_too_large) {
+        rh_buffer_addf(out, "the answer's headers are larger than %d bytes", RH_HTTP_MAX_HEADERS);
+        return;
+    }
     if (strcmp(code, "body_too_large") == 0) {
         curl_off_t announced = -1;
         curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);

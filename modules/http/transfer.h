@@ -34,7 +34,7 @@ typedef struct rh_http_transfer {
     char sha256[RH_SHA256_HEX];
     char *label; /* "GET https://…", masked, for messages */
     size_t max_body;
-    bool too_large;
+    bool too_large, headers_too_large;
     char refused[64]; /* the private address that was not connected to */
     bool tells_certificate;
     bool signs; /* AWS SigV4 */

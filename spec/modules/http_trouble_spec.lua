@@ -72,6 +72,32 @@ describe("http in bad luck", function()
         assert.equal("timeout", problem([[ http.get(U, { timeout = "300ms" }) ]], { U = U }).code)
     end)
 
+    it("gives up on headers that drip, and on ones that never end", function()
+        local timers, uv = {}, require "luv"
+        local U = scripted(function() return "HTTP/1.1 200 OK\r\nX-Slow: " end)
+        assert.equal("timeout", problem([[ http.get(U, { timeout = "300ms" }) ]], { U = U }).code)
+        local port = t.serve(function(client, bytes)
+            if bytes then
+                client:write("HTTP/1.1 200 OK\r\n")
+                local timer = uv.new_timer()
+                timers[#timers + 1] = timer
+                timer:start(0, 1, function()
+                    if client:is_closing() then
+                        timer:stop()
+                    else
+                        client:write(("X-More: %s\r\n"):format(("x"):rep(9000)))
+                    end
+                end)
+            end
+        end)
+        local err = problem([[ http.get(U, { timeout = "20s" }) ]], { U = "http://127.0.0.1:" .. port })
+        for _, timer in ipairs(timers) do
+            timer:close()
+        end
+        assert.equal("body_too_large", err.code)
+        assert.matches("the answer's headers are larger than 262144 bytes", err.message)
+    end)
+
     it("takes half a body for none", function()
         local U = scripted(function() return "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nhalf", true end)
         local err = problem([[ http.get(U) ]], { U = U })
@@ -273,15 +299,15 @@ describe("http with TLS", function()
         local certs = t.certificates()
         ca = certs.ca
         local blocks = {}
-        for i, name in ipairs { "good", "expired", "wrong_name", "unknown" } do
+        for i, name in ipairs { "good", "expired", "wrong_name", "unknown", "future", "self_signed" } do
             blocks[i] = ([[server { listen 127.0.0.1:$port%d ssl%s; ssl_certificate %s; ssl_certificate_key %s;
-                location /down { return 302 http://127.0.0.1:$port5/; } location / { return 200 "ok $server_protocol"; } }]])
+                location /down { return 302 http://127.0.0.1:$port9/; } location / { return 200 "ok $server_protocol"; } }]])
                 :format(i, name == "good" and " http2" or "", certs[name].cert, certs[name].key)
         end
-        blocks[5] = "server { listen 127.0.0.1:$port5; location / { return 200 clear; } }"
+        blocks[7] = "server { listen 127.0.0.1:$port9; location / { return 200 clear; } }"
         server = t.nginx { http = table.concat(blocks, "\n") }
         U = {}
-        for i = 1, 4 do
+        for i = 1, 6 do
             U[i] = "https://127.0.0.1:" .. server.ports[i] .. "/"
         end
     end)
@@ -308,6 +334,24 @@ describe("http with TLS", function()
         local err = problem([[ http.get(U, { ca = CA }) ]], { U = U[3], CA = ca })
         assert.equal("tls", err.code)
         assert.matches("the certificate is for elsewhere.example", err.message)
+    end)
+
+    it("says that a certificate is not valid yet, and what may be wrong", function()
+        local err = problem([[ http.get(U, { ca = CA }) ]], { U = U[5], CA = ca })
+        assert.equal("tls", err.code)
+        assert.matches("the certificate of CN=future is valid from 2099%-01%-01 00:00:00 UTC: is a clock wrong", err.message)
+    end)
+
+    it("does not trust who vouches for itself", function()
+        local err = problem([[ http.get(U, { ca = CA }) ]], { U = U[6], CA = ca })
+        assert.equal("tls", err.code)
+        assert.matches("does not know the authority %(CN=stranger%)", err.message)
+    end)
+
+    it("is measured by a sample, kind by kind", function()
+        local r = value([[ return { http.sample({ url = U, n = 20, ca = CA }).errors,
+            http.sample({ url = V, n = 5, ca = CA }).errors_by } ]], { U = U[1], V = U[2], CA = ca })
+        assert.same({ 0, { tls = 5 } }, r)
     end)
 
     it("fails a check", function()

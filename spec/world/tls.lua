@@ -1,5 +1,5 @@
 -- A certificate authority and server certificates for 127.0.0.1 and localhost: a good one, an expired one, one for
--- another name, and one by an authority that nobody knows.
+-- another name, one by an authority that nobody knows, one that is not valid yet, and one that nobody has signed.
 local files = require "spec.world.files"
 local process = require "spec.world.process"
 
@@ -39,11 +39,12 @@ commonName = supplied
     return { cert = folder .. "/" .. name .. ".pem", key = folder .. "/" .. name .. ".key" }
 end
 
--- Returns { ca, good, expired, wrong_name, unknown }: ca a file, the others { cert, key }.
+-- Returns { ca, good, expired, wrong_name, unknown, future, self_signed }: ca a file, the others { cert, key }.
 function M.make(folder)
     local here = "IP:127.0.0.1,DNS:localhost"
     local now = { os.date("!%Y%m%d%H%M%SZ", os.time() - 86400), os.date("!%Y%m%d%H%M%SZ", os.time() + 864000) }
     local past = { "20240101000000Z", "20240201000000Z" }
+    local future = { "20990101000000Z", "20990201000000Z" }
     authority(folder, "authority")
     authority(folder, "stranger")
     return {
@@ -52,6 +53,8 @@ function M.make(folder)
         expired = certificate(folder, "authority", "expired", here, past),
         wrong_name = certificate(folder, "authority", "elsewhere", "DNS:elsewhere.example", now),
         unknown = certificate(folder, "stranger", "unknown", here, now),
+        future = certificate(folder, "authority", "future", here, future),
+        self_signed = { cert = folder .. "/stranger.pem", key = folder .. "/stranger.key" },
     }
 end
 
