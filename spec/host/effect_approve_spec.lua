@@ -180,11 +180,11 @@ describe("an effect that asks a person", function()
 
     it("has no time limit while it asks: the step's clock stands still, and goes on afterwards", function()
         local run = start [[
-            step("restore", { timeout = "1500ms" }, function() return ask.probed { take = "1" } end)
-            step("later", { timeout = "1500ms" }, function() return ask.probed { first = "sleep 1", take = "1" } end)
+            step("restore", { timeout = "3s" }, function() return ask.probed { take = "0.5" } end)
+            step("later", { timeout = "3s" }, function() return ask.probed { first = "sleep 2", take = "20" } end)
         ]]
         asked(run)
-        t.run { "sleep", "2" } -- what is measured is that time passes
+        t.run { "sleep", "3.5" } -- what is measured is that time passes
         play.drop(run, "approve", { key = select(2, run:last("approve.begin")).key })
         play.await(run, "step.end", "restore")
         assert.equal("ok", run:last("step.end", "restore").status)
@@ -192,7 +192,7 @@ describe("an effect that asks a person", function()
         play.drop(run, "approve", { name = "later" })
         run:wait()
         assert.equal(1, run.code, run.out .. run.err)
-        assert.matches("was not finished within 1.5s", run:last("step.end", "later").error.message, 1, true)
+        assert.matches("was not finished within 3s", run:last("step.end", "later").error.message, 1, true)
     end)
 
     it("does not hold up the time of its stage", function()
@@ -207,14 +207,14 @@ describe("an effect that asks a person", function()
 
     it("asks in a rollback as well, beyond the rollback's own time", function()
         local run = start [[
-            rollback("put back", { timeout = "1s" }, function()
+            rollback("put back", { timeout = "3s" }, function()
                 step("restore", function() return ask.change() end)
             end)
             step("change", function() end)
             gate("red", function() return false end)
         ]]
         asked(run)
-        t.run { "sleep", "1.5" }
+        t.run { "sleep", "3.5" }
         local said = command(run, "approve", play.id(run))
         assert.equal(0, said.code, said.out .. said.err)
         run:wait()
