@@ -65,6 +65,9 @@ local make_tag = rt.effect {
             args.repo.path)
     end,
     call = function(args, ctx)
+        if not ctx.adopting and command.resolve(ctx, args.repo, "refs/tags/" .. args.name) == args.sha then
+            return made_tag(args, command.need(ctx, args.repo, "refs/tags/" .. args.name, "")) -- there was none, so it is ours
+        end
         local argv = { "tag" }
         if args.annotate then
             table.move({ args.sign and "--sign" or "--annotate", "--file=-" }, 1, 2, 2, argv)

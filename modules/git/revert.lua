@@ -71,6 +71,10 @@ local do_revert = rt.effect {
     end,
     call = function(args, ctx)
         local repo = args.repo
+        if not ctx.adopting and command.resolve(ctx, repo, "HEAD") ~= args.before.sha then
+            rt.raise("moved", ("git: %s is not at %s any more, so nothing was reverted"):format(repo.path,
+                short(args.before.sha)))
+        end
         local argv = { "revert", "--no-edit" }
         if args.mainline then
             table.move({ "--mainline", tostring(args.mainline) }, 1, 2, 3, argv)

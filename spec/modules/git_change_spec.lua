@@ -60,6 +60,24 @@ describe("git.tag", function()
     end)
 end)
 
+describe("git.tag, signed by gpg", function()
+    it("is what git verifies, and fails where the key is not there", function()
+        w = G.world()
+        local home = w.home .. "/gnupg"
+        t.write(home .. "/gpg-agent.conf", "")
+        assert(require("luv").fs_chmod(home, tonumber("700", 8)))
+        t.finally(function() t.run { "gpgconf", "--kill", "gpg-agent", env = w.env } end)
+        local made = t.run { "gpg", "--batch", "--quiet", "--passphrase", "", "--quick-gen-key",
+            "Dana Deploy <dana@example.com>", "ed25519", "sign", "never", env = w.env }
+        assert(made.code == 0, made.err)
+        assert.is_true(w:body([[return repo:tag { "v1", sign = true, message = "one" }]]).created)
+        w:git(w.work, "verify-tag", "v1")
+        assert.is_true(w:body([[return repo:tag { "v2", sign = "dana@example.com" }]]).created)
+        w:fails("sign", [[repo:tag { "v3", sign = "nobody@example.com" }]])
+        assert.equal("v1\nv2", w:git(w.work, "tag"))
+    end)
+end)
+
 describe("git.push", function()
     before_each(function()
         w = G.world()
