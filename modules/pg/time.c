@@ -26,7 +26,7 @@ void rh_pg_add_time(rh_buffer *out, const char *text, size_t size)
     long year, month, day, hour, minute, second, offset[3] = {0};
     int at = 0, fraction = 0;
     char sign = 0;
-    bool whole = size < 64 && text[size - 1] != 'C' && /* BC */
+    bool whole = size > 0 && size < 64 && text[size - 1] != 'C' && /* BC */
                  sscanf(text, "%6ld-%2ld-%2ld %2ld:%2ld:%2ld%n", &year, &month, &day, &hour,
                         &minute, &second, &at) == 6;
     if (!whole) {

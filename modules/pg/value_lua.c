@@ -103,7 +103,8 @@ static void push_time(lua_State *L, const char *text, size_t size)
     rh_pg_add_time(&iso, text, size);
     char bytes[96];
     size = iso.size < sizeof bytes ? iso.size : sizeof bytes;
-    memcpy(bytes, iso.data, size);
+    if (size > 0)
+        memcpy(bytes, iso.data, size);
     rh_buffer_free(&iso); /* pushing may raise */
     lua_pushlstring(L, bytes, size);
 }
