@@ -4,7 +4,9 @@
 
 #include "http.h"
 
-#include <lua5.4/lua.h>
+#include <stdint.h>
+
+struct lua_State;
 
 /* What a request is put together from. A userdata, so that an error raised on the way frees it. */
 typedef struct rh_http_parts {
@@ -18,12 +20,12 @@ typedef struct rh_http_parts {
 
 /* Reads the request that the table at 1, which is alone on the stack, describes (see http_lua.c). The spec's
  * texts live in *parts, which is at 2 afterwards, and on the stack; secrets are opened. */
-rh_http_parts *rh_http_read_spec(lua_State *L, rh_http_spec *spec);
+rh_http_parts *rh_http_read_spec(struct lua_State *L, rh_http_spec *spec);
 /* Once the spec is copied: a collection may be long away, and it may hold a secret. */
 void rh_http_free_parts(rh_http_parts *parts);
-lua_Integer rh_http_integer(lua_State *L, const char *field, lua_Integer otherwise);
+int64_t rh_http_integer(struct lua_State *L, const char *field, int64_t otherwise);
 
-int rh_http_jar_lua(lua_State *L);    /* native.jar */
-int rh_http_sample_lua(lua_State *L); /* native.sample */
+int rh_http_jar_lua(struct lua_State *L);    /* native.jar */
+int rh_http_sample_lua(struct lua_State *L); /* native.sample */
 
 #endif

@@ -58,7 +58,7 @@ static const char *text_field(lua_State *L, const char *name)
     return lua_isnil(L, -1) ? NULL : c_text(L, -1, name);
 }
 
-lua_Integer rh_http_integer(lua_State *L, const char *name, lua_Integer otherwise)
+int64_t rh_http_integer(lua_State *L, const char *name, int64_t otherwise)
 {
     lua_getfield(L, 1, name);
     lua_Integer value = luaL_optinteger(L, -1, otherwise);

@@ -6,7 +6,15 @@ local process = require "spec.world.process"
 local files = require "spec.world.files"
 local json = require "dkjson"
 
-local server = nginx.start { http = 'server { listen 0.0.0.0:$port1; access_log off; keepalive_requests 1000000; location / { return 200 "hello\\n"; } location /slow { limit_rate 4m; alias $folder/slow; } }' }
+local server = nginx.start { http = [[
+    server {
+        listen 0.0.0.0:$port1;
+        access_log off;
+        keepalive_requests 1000000;
+        location / { return 200 "hello\n"; }
+        location /slow { limit_rate 4m; alias $folder/slow; }
+    }
+]] }
 files.write(server.folder .. "/slow", ("x"):rep(400000))
 local url = ("http://127.0.0.1:%d/"):format(server.ports[1])
 local COUNT = 1000

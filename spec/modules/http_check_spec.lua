@@ -70,7 +70,8 @@ describe("http.check looks at", function()
 
     it("values in JSON", function()
         passes('U .. "/json"', [[ json = { { path = "queue.length", at_most = 10, at_least = 7 },
-            { path = "state", one_of = { "ok", "up" } }, { path = "off", equals = false }, { path = "tags.1", matches = "^a$" } } ]])
+            { path = "state", one_of = { "ok", "up" } }, { path = "off", equals = false },
+            { path = "tags.1", matches = "^a$" } } ]])
         fails('U .. "/json"', [[ json = { path = "queue.length", at_most = 6 } ]], "queue.length is 7, expected at most 6")
         fails('U .. "/json"', [[ json = { path = "queue.length", at_least = 8 } ]], "queue.length is 7, expected at least 8")
         fails('U .. "/json"', [[ json = { path = "state", at_least = 8 } ]], "state is ok, expected at least 8")

@@ -129,7 +129,9 @@ describe("http.sample", function()
         local run = t.play(([[
             playbook "late" { environments = { "test" } }
             local http = require "rollout.http"
-            step("ask", { timeout = "300ms" }, function() return http.sample { url = %q, n = 9, concurrency = 3, timeout = "1h" } end)
+            step("ask", { timeout = "300ms" }, function()
+                return http.sample { url = %q, n = 9, concurrency = 3, timeout = "1h" }
+            end)
         ]]):format(server.url))
         assert.equal(1, run.code, run.err)
         assert.matches('"code":"timeout"', run.out)
