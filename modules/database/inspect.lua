@@ -212,7 +212,11 @@ function whole.enum(labels, expected)
         end
     end
     local text = #texts == 0 and "has " .. table.concat(labels, ", ") or table.concat(texts, "; ")
-    return { judged.item("labels", #texts == 0 and "pass" or "fail", text, labels, expected) }
+    local wanted_labels = {}
+    for i, pair in ipairs(expected) do
+        wanted_labels[i] = pair[1]
+    end
+    return { judged.item("labels", #texts == 0 and "pass" or "fail", text, labels, wanted_labels) }
 end
 
 function whole.schema_digest(found, expected)
@@ -263,9 +267,11 @@ end
 
 -- The effects ----------------------------------------------------------------------------------------
 
--- What a role may not see is not known, and what is not there fails.
-local function judge_error(title, err)
-    if type(err) == "table" and err.code == "missing" then
+-- What a role may not see is not known, and what is not there fails. That no session is left is what `connections` asks.
+local function judge_error(read, title, err)
+    if type(err) == "table" and err.code == "too_many_connections" and read == READS.connections then
+        return judged.expectation(title, { judged.item("share", "fail", err.message, 1, nil) })
+    elseif type(err) == "table" and err.code == "missing" then
         return judged.expectation(title, { judged.item("it", "fail", err.message, false, true) })
     elseif type(err) == "table" and err.code == "access_denied" then
         return judged.expectation(title, { judged.item("it", "unknown", err.message, nil, nil) })
@@ -306,7 +312,7 @@ local function read_effect(driver, shared, name)
             local title = title_of(read, args)
             local ok, data, extra = pcall(look, args)
             if not ok then
-                return judge_error(title, data)
+                return judge_error(read, title, data)
             end
             extra = extra or {}
             local expected = args.expected or {}

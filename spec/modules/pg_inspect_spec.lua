@@ -265,6 +265,10 @@ describe("pg reads for gates", function()
             assert.equal("role", found.limited_by)
             assert.equal(1, found.share)
             assert.equal("fail", (one [[db:connections {}]]))
+            server:sql("ALTER ROLE app CONNECTION LIMIT 0") -- nobody gets in any more
+            local verdict, text = one [[db:connections { share = { below = "80%" } }]]
+            assert.equal("fail", verdict)
+            assert.matches("too many connections", text, 1, true)
             server:sql("ALTER ROLE app CONNECTION LIMIT -1")
         end)
     end)
