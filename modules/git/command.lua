@@ -252,8 +252,27 @@ function command.resolve(ctx, repo, revision, kind)
     return (found.out:gsub("%s+$", ""))
 end
 
+function command.ambiguous(where, name)
+    rt.raise("ambiguous", ("git: %s has a branch and a tag %q: say refs/heads/%s or refs/tags/%s"):format(where, name, name,
+        name))
+end
+
+--- Refuses a name that is a branch and a tag: git would take the tag, and mention it in passing.
+function command.refuse_ambiguous(ctx, repo, revision)
+    if revision:find("^refs/") or revision == "HEAD" or revision:find("[%^~@:{]") or revision:find("^%x+$") then
+        return
+    end
+    local found = execute(ctx, repo, { "for-each-ref", "--format=%(refname)", "refs/heads/" .. revision,
+        "refs/tags/" .. revision }, {})
+    local lines = "\n" .. found.out -- a name is also a prefix of others
+    if lines:find("\nrefs/heads/" .. revision .. "\n", 1, true) and lines:find("\nrefs/tags/" .. revision .. "\n", 1, true) then
+        command.ambiguous(repo.path, revision)
+    end
+end
+
 --- The same, or an error, code "unknown_revision".
 function command.need(ctx, repo, revision, kind)
+    command.refuse_ambiguous(ctx, repo, revision)
     return command.resolve(ctx, repo, revision, kind) or rt.raise("unknown_revision",
         ("git: %s has no commit %q; if it exists elsewhere, fetch first"):format(repo.path, revision))
 end

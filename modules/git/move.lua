@@ -25,8 +25,7 @@ local look_checkout = looker("checkout", {
         local sha = command.resolve(ctx, repo, "refs/heads/" .. branch)
         local tagged = command.resolve(ctx, repo, "refs/tags/" .. target)
         if sha and tagged then
-            rt.raise("ambiguous", ("git: %s has a branch and a tag %q: say refs/heads/%s or refs/tags/%s"):format(repo.path,
-                target, target, target))
+            command.ambiguous(repo.path, target)
         elseif sha then
             return { sha = sha, branch = branch, before = before }
         end

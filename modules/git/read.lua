@@ -127,7 +127,10 @@ read.resolve = reader("resolve", {
         return { repo = command.repo(repo, "git.resolve"), revision = word(revision, "git.resolve", "the revision") }
     end,
     describe = function(args) return "which commit is " .. tostring(args.revision) end,
-    call = function(args, ctx) return command.resolve(ctx, args.repo, args.revision) end,
+    call = function(args, ctx)
+        command.refuse_ambiguous(ctx, args.repo, args.revision)
+        return command.resolve(ctx, args.repo, args.revision)
+    end,
     sample = function(args) return rt.unknown("commit of " .. tostring(args.revision)) end,
 })
 
@@ -289,8 +292,7 @@ function read.remote_ref_of(ctx, repo, remote, name)
     for _, ref in ipairs(wanted) do
         if found[ref] then
             if result then
-                rt.raise("ambiguous", ("git: %s has a branch and a tag %q: say refs/heads/%s or refs/tags/%s"):format(remote,
-                    name, name, name))
+                command.ambiguous(remote, name)
             end
             result = { ref = ref, object = found[ref], sha = found[ref .. "^{}"] or found[ref] }
         end

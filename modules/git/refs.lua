@@ -128,8 +128,7 @@ local function local_ref(ctx, repo, name)
     for _, ref in ipairs(name:find("^refs/") and { name } or { "refs/heads/" .. name, "refs/tags/" .. name }) do
         local object = command.resolve(ctx, repo, ref, "")
         if object and found then
-            rt.raise("ambiguous", ("git: %s has a branch and a tag %q: say refs/heads/%s or refs/tags/%s"):format(repo.path,
-                name, name, name))
+            command.ambiguous(repo.path, name)
         end
         found = object and { ref = ref, object = object } or found
     end

@@ -176,9 +176,22 @@ local function start_of(since)
     return since.mark and since.mark.at or since.from or rt.now() - since.back
 end
 
+local tidied
+
+-- What a host that died while it read has left.
+local function tidy(fs, folder)
+    for _, name in ipairs(tidied and {} or fs.work { verb = "list", path = folder }) do
+        if name:find("^lines%-") then
+            fs.work { verb = "remove", path = folder .. "/" .. name }
+        end
+    end
+    tidied = true
+end
+
 -- Its output becomes a file, masked by the guardian, whatever its size.
 local function run_command(args, ctx)
     local sh, fs = rt.native("sh"), rt.native("fs")
+    tidy(fs, ctx.dir)
     local n, id = 0
     repeat
         n = n + 1
@@ -189,7 +202,7 @@ local function run_command(args, ctx)
     for i, word in ipairs(args.log.command) do
         argv[i] = word:gsub("{since_unix}", ("%d"):format(from // 1000)):gsub("{since}", iso(from))
     end
-    local path = ctx.dir .. "/" .. id
+    local path = ctx.dir .. "/lines-" .. id
     local timeout = args.log.timeout or COMMAND_TIMEOUT
     fs.work { verb = "write", path = path, data = "", mode = 384 } -- 0600
     local ok, result = pcall(sh.run, { id = id, argv = argv, cwd = args.log.cwd, env = args.log.env, log = path,

@@ -114,6 +114,11 @@ describe("git: what a repository says", function()
             { ref = "refs/heads/main", object = head, sha = head }, "none" }, value)
         w:git(w.work, "push", "--quiet", "origin", "main:refs/heads/v1")
         assert.matches("refs/heads/v1 or refs/tags/v1", w:fails("ambiguous", [[repo:remote_ref "v1"]]).message, 1, true)
+        w:git(w.work, "tag", "main", "HEAD^")
+        for _, call in ipairs { 'resolve "main"', 'is_ancestor("main", "HEAD")', 'tag { "v3", at = "main" }',
+            'worktree("x", "main")', 'revert "main"', 'log { from = "main" }' } do
+            w:fails("ambiguous", "repo:" .. call)
+        end
     end)
 
     it("says so where there is no repository, no folder, no remote and no such name", function()
@@ -135,6 +140,28 @@ describe("git: what a repository says", function()
         w:fails("usage", [[git.clone("https://dana:hunter22@example.com/x", "x")]])
         assert.matches('did you mean "status"', w:fails("usage", [[repo:statsu()]]).message, 1, true)
         w:fails("usage", [[repo.status()]])
+    end)
+
+    it("is described in a plan, which touches nothing", function()
+        local path, folder = t.playbook(w:playbook [[
+            local before = repo:head()
+            if repo:status().clean then repo:pull() end
+            local tag = repo:tag "v2"
+            repo:push(tag.name)
+            repo:checkout(repo:previous_tag("v2").name)
+            repo:worktree("build", tag.name)
+            for _, commit in ipairs(repo:log { from = "v1" }) do note(commit.subject) end
+            repo:revert { from = "v1" }
+            repo:back_to(before)
+            repo:delete_tag(tag)
+            git.clone("https://example.com/shop.git", "shop")]])
+        local planned = t.host { "plan", path, cwd = folder, env = { PATH = folder } } -- where no git is
+        assert.equal(0, planned.code, planned.out .. planned.err)
+        for _, line in ipairs { "tag v2 at ‹known after run›", "push v2 to origin", "delete refs/tags/v2",
+            "revert v1..HEAD", "clone https://example.com/shop.git to shop", "fetch origin" } do
+            assert.matches(line, planned.out, 1, true)
+        end
+        assert.equal("", w:git(w.work, "tag"))
     end)
 
     it("is not led astray by what a calling git leaves in the environment", function()

@@ -322,8 +322,27 @@ describe("log.command", function()
         assert.matches("no such container", problem.message, 1, true)
         for _, run in ipairs(t.list(result.state .. "/runs")) do
             for _, name in ipairs(t.list(result.state .. "/runs/" .. run)) do
-                assert.not_matches("log%d", name)
+                assert.not_matches("^lines", name)
             end
+        end
+    end)
+
+    it("tidies up after a host that died while it read", function()
+        local folder = t.temp()
+        local path = t.playbook(PLAY:format [[
+            return log.command({ "sh", "-c", "touch reading; until test -e go; do sleep 0.02; done; echo x" })
+                :find("x", { since = 0 }).count]], "tidy", folder)
+        local state = folder .. "/state"
+        local host = t.start_host { path, state = state, cwd = folder }
+        t.finally(function() t.write(folder .. "/go", "") end)
+        t.eventually("it reads", function() return t.exists(folder .. "/reading") end)
+        host:kill("sigkill")
+        host:wait()
+        t.write(folder .. "/go", "")
+        local again = t.host { "resume", state = state, cwd = folder }
+        assert.equal(0, again.code, again.out .. again.err)
+        for _, name in ipairs(t.list(state .. "/runs/" .. t.list(state .. "/runs")[1])) do
+            assert.not_matches("^lines", name)
         end
     end)
 
