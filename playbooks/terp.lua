@@ -8,8 +8,8 @@
 
 local http, fs, mysql, sh, time = require "rollout.http", require "rollout.fs", require "rollout.mysql", require "rollout.sh",
     require "rollout.time"
-local losses, maintenance, metrics = require "rollout.losses", require "rollout.maintenance", require "rollout.metrics"
-local node, railway, slack = require "rollout.node", require "rollout.railway", require "rollout.slack"
+local maintenance, metrics, node = require "rollout.maintenance", require "rollout.metrics", require "rollout.node"
+local railway, slack = require "rollout.railway", require "rollout.slack"
 local smoke = require "terp_smoke"
 
 playbook "terp" {
@@ -140,10 +140,11 @@ stage("24 Hours Before", { only = "production", before = "24h" }, function()
     end)
 end)
 
--- A dump in two places, proven by a restore into a scratch schema.
-local function back_up(name)
+-- A dump in two places, proven by a restore into a scratch schema. That of the one to go back to stands ready for a rollback.
+local function back_up(name, ready)
     local backup = step("Create fresh database backup: " .. name, { timeout = "1h" }, function()
-        return db:dump { to = cfg.BACKUP_DIR, also = { cfg.BACKUP_MIRROR }, name = run.id .. "-" .. name }
+        return db:dump { to = cfg.BACKUP_DIR, also = { cfg.BACKUP_MIRROR }, name = run.id .. "-" .. name,
+            keep_scratch = ready }
     end)
     gate("Verify backup integrity: " .. name, function()
         return { expect("verified by a restore", backup.verified):equals(true),
@@ -157,7 +158,7 @@ local function back_up(name)
 end
 
 stage("2 Hours Before", { only = "production", before = "2h" }, function()
-    back_up "2-hours-before"
+    back_up("2-hours-before", false)
     confirm "Confirm team members are online"
 end)
 
@@ -213,25 +214,18 @@ local before = stage("Deployment Steps", { window = production and standard_wind
     end)
 
     app.before = step("Look at the data", { idempotent = true }, function() return smoke.data(app) end)
-    local backup = back_up "in-maintenance"
+    local backup = back_up("in-maintenance", true)
     step("Check out " .. version, { idempotent = true }, function()
         sh.run { "git", "fetch", "--quiet", "--tags", "origin", cwd = cfg.TERP_CHECKOUT }
         sh.run { "git", "checkout", "--quiet", "--detach", version, cwd = cfg.TERP_CHECKOUT }
     end)
 
-    local migrated -- the data when the migration had ended
-
     -- The checklist's order: the application goes back first, by the deployment's undo; maintenance ends last, by its own.
     rollback("Rollback Procedure", { budget = "15m" }, function()
         step("Re-enable maintenance mode if needed", function() switch:enable() end)
-        -- With customers in again, they have written what a restore takes away: a person decides.
-        local lost = step("Look for what was written since the migration", { when = migrated ~= nil }, function()
-            return losses.since(db, migrated)
-        end) or { rows = 0 }
-        approve("Restore from backup, and lose what was written since", { when = lost.rows > 0, role = "technical lead",
-            evidence = lost })
+        -- With customers in again, they have written what a restore takes away: it asks before it does that.
         step("Database Rollback", { when = run.begun "Run migrations with logging", timeout = "1h" }, function()
-            return db:restore(backup, { since = migrated, loses = lost.rows })
+            return db:restore(backup, { role = "technical lead" })
         end)
         gate("Application is responding", { within = "2m", every = "1s" }, function()
             return http.check(cfg.API_URL .. "/health", { json = { path = "status", equals = "ok" } })
@@ -244,8 +238,10 @@ local before = stage("Deployment Steps", { window = production and standard_wind
 
     stage("Step 3: Apply Database Migrations", { when = input.schema_change }, function()
         local log = cfg.BACKUP_DIR .. "/migration_" .. run.id .. ".log"
-        step("Run migrations with logging", { timeout = "30m" }, function() return pnpm:logged("db:push", log) end)
-        migrated = step("Fingerprint the migrated data", function() return db:fingerprints() end)
+        step("Run migrations with logging", { timeout = "30m" }, function()
+            db:wrote()
+            return pnpm:logged("db:push", log)
+        end)
         gate("Verify schema", function() return pnpm:check "validate:schema" end)
     end)
 
