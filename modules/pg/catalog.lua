@@ -218,7 +218,7 @@ UNION ALL SELECT 'default privileges', n.nspname, pg_get_userbyid(a.defaclrole) 
     FROM pg_default_acl a LEFT JOIN pg_namespace n ON n.oid = a.defaclnamespace
 UNION ALL SELECT 'comment', NULL, o.type || ' ' || o.identity, d.description FROM pg_description d,
     pg_identify_object(d.classoid, d.objoid, d.objsubid) AS o WHERE (d.objoid >= 16384 OR d.classoid = 'pg_namespace'::regclass
-    AND d.objoid = 'public'::regnamespace) AND o.type IS NOT NULL AND coalesce(o.schema, '') <> 'rollouthost'
+    AND d.objoid = 2200) AND o.type IS NOT NULL AND coalesce(o.schema, '') <> 'rollouthost'
     AND (o.type, o.identity) <> ('schema', 'rollouthost')
     AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = d.classoid AND e.objid = d.objoid AND e.deptype = 'e')
 UNION ALL SELECT 'security label', NULL, o.type || ' ' || o.identity, l.provider || ' ' || l.label FROM pg_seclabel l,

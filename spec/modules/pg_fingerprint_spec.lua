@@ -113,6 +113,16 @@ describe("pg fingerprints", function()
         assert.same({}, found.differ)
     end)
 
+    it("know a database without the schema public", function()
+        server:sql("CREATE DATABASE bare", "postgres")
+        server:sql("DROP SCHEMA public; CREATE SCHEMA app; CREATE TABLE app.t (a int)", "bare")
+        local bare = server:url("bare", "postgres")
+        local found = tell(bare, bare, folder .. "/none.lua")[1]
+        assert.same({}, found.differ)
+        assert.is_nil(found.fingerprint.objects["schema public"])
+        assert.is_string(found.fingerprint.tables["app.t"].definition)
+    end)
+
     it("prove a backup of it", function()
         local backup = play.value(server:url("app", "postgres"), [[return db:dump { to = "backups" }]], { timeout = 120 })
         assert.is_true(backup.verified == true or type(backup.verified) == "string", tostring(backup.verified))
