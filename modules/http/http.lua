@@ -298,12 +298,13 @@ http.sha256 = rt.effect {
     call = function(args)
         local response = exchange(args)
         success(args, response)
-        return { status = response.status, bytes = response.received, sha256 = response.sha256, ms = response.ms }
+        return { status = response.status, headers = shape(args, response).headers, bytes = response.received,
+            sha256 = response.sha256, ms = response.ms }
     end,
     sample = function(args)
         local what = " of " .. describe(args)
-        return { status = 200, bytes = rt.unknown("bytes" .. what), sha256 = rt.unknown("SHA-256" .. what),
-            ms = rt.unknown("ms" .. what) }
+        return { status = 200, headers = rt.unknown("headers" .. what), bytes = rt.unknown("bytes" .. what),
+            sha256 = rt.unknown("SHA-256" .. what), ms = rt.unknown("ms" .. what) }
     end,
 }
 

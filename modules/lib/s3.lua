@@ -37,6 +37,10 @@ local function full_key(where, key)
     return where.prefix .. key
 end
 
+local function url_of(where, key)
+    return base_of(where) .. "/" .. (key and encoded(full_key(where, key)) or "")
+end
+
 local function named(where, key)
     return ("s3://%s/%s"):format(where.bucket, full_key(where, tostring(key)))
 end
@@ -102,10 +106,9 @@ end
 
 -- All that S3 is asked is safe to be asked twice.
 local function ask(where, method, key, options)
-    local url = base_of(where) .. "/" .. (key and encoded(full_key(where, key)) or "")
     options = with(where, options or {})
     options.idempotent = method == "POST" or nil
-    return http.request(method, url, options)
+    return http.request(method, url_of(where, key), options)
 end
 
 local function demand(where, method, key, what, options)
@@ -233,23 +236,32 @@ local function put_in_parts(args, size, ctx, what)
         pcall(abort, args.where, args.key, upload)
         error(result, 0)
     end
+    if args.verify == "sent" and fs.sha256(args.file) ~= args.sha256 then -- no digest of all parts is told
+        ask(args.where, "DELETE", args.key)
+        changed(args.file)
+    end
     -- "no_upload": the answer to the completion was lost and the second one found nothing to do; the proof below decides
     return ok and result or math.ceil(size / PART)
 end
 
+-- What stands there now; with verify = "read" hashed on its way back, which its headers come with.
+local function stored(args, what)
+    if args.verify == "sent" then
+        return head(args.where, args.key, what)
+    end
+    local read = http.sha256(url_of(args.where, args.key), with(args.where, {}))
+    return { bytes = read.bytes, sha256 = read.headers["x-amz-meta-sha256"], etag = read.headers.etag, read = read.sha256 }
+end
+
 local function prove(args, size, what)
-    local there = head(args.where, args.key, what)
+    local there = stored(args, what)
     if not there or there.bytes ~= size or there.sha256 ~= args.sha256 then
         rt.raise("checksum", ("%s: the object that stands there is not what was sent (%s bytes, SHA-256 %s)"):format(what,
             there and there.bytes or "no", there and there.sha256 or "unknown"))
-    end
-    if args.verify == "read" then
-        local stored = http.sha256(base_of(args.where) .. "/" .. encoded(full_key(args.where, args.key)), with(args.where, {}))
-        if stored.sha256 ~= args.sha256 then
-            ask(args.where, "DELETE", args.key)
-            rt.raise("checksum", ("%s: what is stored reads back as %s, and %s was sent; it was deleted again"):format(what,
-                stored.sha256, args.sha256))
-        end
+    elseif there.read and there.read ~= args.sha256 then
+        ask(args.where, "DELETE", args.key)
+        rt.raise("checksum", ("%s: what is stored reads back as %s, and %s was sent; it was deleted again"):format(what, there.read,
+            args.sha256))
     end
     return there
 end
@@ -303,8 +315,8 @@ Bucket.put = rt.effect {
         args.sha256 = args.sha256 or fs.sha256(args.file)
         local size = there.size
         local parts = size > PART and put_in_parts(args, size, ctx, what) or put_whole(args, what)
-        local stored = prove(args, size, what)
-        return { url = named(args.where, args.key), key = args.key, bytes = size, sha256 = args.sha256, etag = stored.etag,
+        local there_now = prove(args, size, what)
+        return { url = named(args.where, args.key), key = args.key, bytes = size, sha256 = args.sha256, etag = there_now.etag,
             parts = parts, verified = args.verify }
     end,
     sample = function(args)
@@ -336,7 +348,7 @@ Bucket.get = rt.effect {
             rt.raise("not_found", what .. ": there is no such object, or no such bucket")
         end
         local sha256 = args.sha256 or there.sha256
-        local got = http.download(base_of(args.where) .. "/" .. encoded(full_key(args.where, args.key)), with(args.where, {
+        local got = http.download(url_of(args.where, args.key), with(args.where, {
             to = args.to, sha256 = sha256, mode = args.mode, headers = there.etag and { ["If-Match"] = there.etag } or nil,
         }))
         return { path = got.path, bytes = got.bytes, sha256 = got.sha256, verified = sha256 ~= nil }

@@ -97,6 +97,22 @@ describe("rollout.s3 in bad luck", function()
         assert.equal("region", err.code, err.message)
     end)
 
+    it("has the bucket in the host's name where told", function()
+        local host
+        local server = scripted(function(_, _, head)
+            host = head:match("[Hh]ost: (%S+)")
+            return "204 No Content"
+        end)
+        local url = server.url:gsub("127.0.0.1", "localhost")
+        assert(body({ url = url }, [[
+            local options = { endpoint = bucket.where.endpoint .. "/", bucket = "my-bucket", path_style = false,
+                access_key = secret "S3_ACCESS", secret_key = secret "S3_SECRET" }
+            return s3.bucket(options):delete "a/../b"
+        ]]))
+        assert.equal("my-bucket.localhost:" .. server.port, host)
+        assert.same({ "DELETE /a/../b" }, server.seen)
+    end)
+
     it("does not take garbage for an answer", function()
         local server = scripted(function() return "200 OK", "<html>Log in to the hotel's network</html>" end)
         local folder = t.temp()
@@ -158,5 +174,18 @@ describe("rollout.s3 in bad luck", function()
         local r, err = body(server, 'return bucket:put { file = "large", key = "k", verify = "sent" }', folder)
         assert.is_nil(err and err.message)
         assert.same({ 65 << 20, 2 }, { r.bytes, r.parts })
+    end)
+
+    it("finds that something wrote the file meanwhile", function()
+        local folder = large()
+        local server = parts_server(folder, function()
+            local file = assert(io.open(folder .. "/large", "r+b"))
+            file:write("x")
+            file:close()
+            return "200 OK", "<CompleteMultipartUploadResult></CompleteMultipartUploadResult>"
+        end)
+        local _, err = body(server, 'return bucket:put { file = "large", key = "k", verify = "sent" }', folder)
+        assert.equal("changed", err.code)
+        assert.equal("DELETE /b/k", server.seen[#server.seen])
     end)
 end)
