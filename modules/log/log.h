@@ -19,7 +19,8 @@
 
 enum {
     RH_LOG_SAMPLES = 5, /* matching lines kept: the first so many, and the last */
-    RH_LOG_LINE = 400,  /* bytes of a kept line */
+    RH_LOG_LINE =
+        4096, /* bytes of a kept line: more than is shown, since it is masked before it is cut */
     RH_LOG_LOCAL = 9999 /* this machine's zone */
 };
 

@@ -5,7 +5,7 @@ local native, rt = ...
 local M = {}
 
 local WAIT, COMMAND_TIMEOUT, POLL, COMMAND_POLL = 60000, 30000, 500, 1000
-local SCANNERS = 64
+local SCANNERS, LINE = 64, 400
 local SKEW = 300000 -- by which clocks may differ
 
 -- ---- sources ----
@@ -269,10 +269,21 @@ local function scan(args, ctx)
     return found
 end
 
+-- Masked, then cut: half a secret is not recognised. The end of what was kept of a longer line may be one.
+local function shown(line)
+    local masked = rt.readable(rt.masked(line.text))
+    if #line.text >= native.longest and #masked < native.longest / 2 then
+        return "… (a long line)"
+    elseif #masked <= LINE then
+        return masked
+    end
+    return masked:sub(1, utf8.offset(masked, 0, LINE + 1) - 1) .. "…"
+end
+
 local function texts(lines)
     local list = {}
     for i, line in ipairs(lines) do
-        list[i] = rt.readable(rt.masked(line.text))
+        list[i] = shown(line)
     end
     return rt.json.array(list)
 end
@@ -296,12 +307,13 @@ local find_effect = rt.effect {
             count = found.matches, lines = texts(found.samples), scanned = found.lines, bytes = found.bytes,
             first_at = found.first_at, last_at = found.last_at, gap = found.gap, elapsed = elapsed,
             stamped = found.stamped == found.matches,
+            rate = args.per and found.matches * args.per / elapsed or nil,
             peak = args.per and found.stamped == found.matches and found.peak or nil, peak_at = found.peak_at,
         }
     end,
     sample = function()
         return { count = 0, lines = rt.json.array {}, scanned = rt.unknown "lines", bytes = rt.unknown "bytes", gap = false,
-            elapsed = rt.unknown "elapsed", stamped = true, peak = 0 }
+            elapsed = rt.unknown "elapsed", stamped = true, peak = 0, rate = 0.0 }
     end,
 }
 
@@ -363,7 +375,7 @@ local function most(found, per)
         return found.peak, ("within %s"):format(rt.show_duration(per))
             .. (found.peak_at and " until " .. iso(found.peak_at) or "")
     end
-    return found.count / math.max(1, found.elapsed / per), ("per %s on average"):format(rt.show_duration(per))
+    return math.min(found.count, found.rate), ("per %s on average"):format(rt.show_duration(per))
 end
 
 --- An expectation: at most so many lines match, `per` a span of time or in all.

@@ -6,6 +6,7 @@
  *                                  samples = { { at, text }, … }, tail = { … } }
  *   native.busy(scanner) → boolean: a task reads it on just now
  *   native.mark(path) ⏳ → { inode, offset, print, rotated_inode, rotated_ns }
+ *   native.longest                        bytes from which on a line may have been cut
  *   native.wait(path | nil, ms) ⏳         until the file's folder changes, or the time is over
  *
  * A scanner is read on by one task at a time. */
@@ -230,6 +231,7 @@ static int open_log(lua_State *L)
     }
     lua_pop(L, 1);
     luaL_newlib(L, functions);
+    set_integer(L, "longest", RH_LOG_LINE - 3);
     return 1;
 }
 
