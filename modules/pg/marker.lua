@@ -3,7 +3,7 @@
 local native, _, words = ...
 
 local marker = {}
-local ready = setmetatable({}, { __mode = "k" }) -- connections that have seen the table
+local ready = setmetatable({}, { __mode = "k" }) -- connection → may it use the table
 
 local CREATE = [[
 CREATE SCHEMA IF NOT EXISTS rollouthost;
@@ -26,8 +26,8 @@ end
 
 --- May a marker stand beside a statement? Makes its table where there is none.
 function marker.ensure(connection)
-    if ready[connection] then
-        return true
+    if ready[connection] ~= nil then
+        return ready[connection] or nil
     end
     local mine = usable(connection)
     if mine == false then
@@ -35,8 +35,8 @@ function marker.ensure(connection)
         pcall(native.query, connection, CREATE, nil, { plain = true })
         mine = usable(connection)
     end
-    ready[connection] = mine or nil
-    return ready[connection]
+    ready[connection] = mine or false
+    return mine or nil
 end
 
 --- Waits for another session that has claimed the key and has not ended.

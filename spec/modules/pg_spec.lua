@@ -127,6 +127,9 @@ describe("pg", function()
                 local again = try(db.exec, db, "INSERT INTO people VALUES (502, 'x', $1)", token)
                 note(again.message)
                 db:query("SELECT * FROM people WHERE mail = $1", token)
+                db:query("SELECT * FROM people WHERE mail = ANY($1)", { token, "x" })
+                try(db.query, db, "SELECT ($1::jsonb)->>'a' || 1/0", { a = token })
+                db:exec("DO $$ BEGIN RAISE NOTICE '%', (SELECT mail FROM people WHERE id = 501); END $$")
                 db:exec("DELETE FROM people WHERE id = 501")
                 error(again.message)
             ]=], { env = { TOKEN = "hush-hush-t0ken\\'é" } })
@@ -239,6 +242,24 @@ describe("pg", function()
             assert.equal("aborted", problem([[db:transaction(function(tx) pcall(tx.exec, tx, "SELECT 1/0") end)]]).code)
         end)
 
+        it("of a role that may not make the marker's table run without it, and are a person's to decide on", function()
+            server:sql "REVOKE CREATE ON DATABASE app FROM app; CREATE ROLE poor LOGIN"
+            server:sql(("ALTER ROLE poor PASSWORD '%s'; GRANT ALL ON people TO poor"):format(server.password))
+            local url = server:url(nil, "poor")
+            assert.equal(1, play.value(url, [[return db:exec("UPDATE people SET name = name WHERE id = $1", 1).affected]]))
+            local path, folder = t.playbook([[
+                local pg = require "rollout.pg"
+                playbook "spec" { environments = { "test" } }
+                local db = pg.database(secret "DATABASE_URL")
+                step("it", function() db:exec "SELECT pg_sleep(56)" end)]])
+            local run = t.start_host { path, state = folder .. "/state", cwd = folder, env = { DATABASE_URL = url } }
+            t.eventually("the statement", function() return run.code or server:running "%sleep(56)%" == 1 end)
+            run:kill("sigkill")
+            run:wait()
+            local again = t.host { "resume", state = folder .. "/state", cwd = folder, env = { DATABASE_URL = url } }
+            assert.equal(7, again.code, again.out .. again.err)
+        end)
+
         it("that no transaction can hold run alone", function()
             value [[db:exec "VACUUM people"
                 db:exec "CREATE INDEX CONCURRENTLY later ON orders (total)"; db:exec "DROP INDEX CONCURRENTLY later"
@@ -278,6 +299,9 @@ describe("pg", function()
                 local pg = require "rollout.pg"
                 playbook "spec" { environments = { "test" } }
                 local db = pg.database(secret "DATABASE_URL")
+                rollback("back", function()
+                    step("undo", function() db:exec "UPDATE people SET name = 'undone' WHERE id = 1" end)
+                end)
                 step("it", { timeout = "1s" }, function()
                     db:transaction(function(tx)
                         tx:exec "DELETE FROM people"
@@ -285,8 +309,9 @@ describe("pg", function()
                     end)
                 end)
             ]], { env = { DATABASE_URL = server:url() } })
-            assert.equal(1, run.code)
-            assert.same({ 0, "100" }, { server:running "%sleep(57)%", server:sql "SELECT count(*) FROM people" })
+            assert.equal(3, run.code, run.err)
+            assert.same({ 0, "100", "undone" }, { server:running "%sleep(57)%", server:sql "SELECT count(*) FROM people",
+                server:sql "SELECT name FROM people WHERE id = 1" })
         end)
 
         it("of a step ends the statement on the server", function()
