@@ -165,7 +165,8 @@ local function arguments(read, where)
         local given = table.pack(...)
         for i = 1, given.n do
             local one = given[i]
-            if type(one) == "string" then
+            if type(one) == "string" or (rt.is_unknown(one) and #args.where < read.where[1]) then
+                one = tostring(one) -- a plan knows only where a name will come from
                 args.where[#args.where + 1] = one
             elseif type(one) == "table" and i == given.n then
                 args.expected = expectations(read, where, one)
@@ -335,7 +336,7 @@ local function read_effect(driver, shared, name)
     return function(...)
         local found = effect(...)
         local last = select("#", ...) > 1 and select(-1, ...)
-        if read.always or type(last) == "table" then
+        if (read.always or type(last) == "table") and not rt.is_unknown(found) then
             return rt.expectation(found)
         end
         return found

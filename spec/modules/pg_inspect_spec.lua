@@ -92,6 +92,22 @@ describe("pg reads for gates", function()
         assert.same({}, failing())
     end)
 
+    it("are planned without being asked, whatever is not known yet", function()
+        local path = t.playbook [[local pg = require "rollout.pg"
+            playbook "planned" { environments = { "test" } }
+            local cfg = env.require { DATABASE_URL = { format = "postgresql" } }
+            local db = pg.database(cfg.DATABASE_URL)
+            local name = step("which", function() return db:value "SELECT 'clients'" end)
+            local before = step("count", function() return { rows = db:row_counts(), type = db:columns(name).id.type } end)
+            gate("columns", function() return db:columns(name, { "id" }) end)
+            gate("as before", function() return db:row_counts(before.rows) end)
+            gate("backfill", function() return db:backfilled(name, "name", "id") end)]]
+        local result = t.host { "plan", path, env = { DATABASE_URL = "postgresql://nobody@127.0.0.1:1/none" } }
+        assert.equal(0, result.code, result.out .. result.err)
+        assert.matches("columns of ‹known after run› in nobody@127.0.0.1:1/none", result.out, 1, true)
+        assert.matches("backfill of ‹known after run›, name, id", result.out, 1, true)
+    end)
+
     describe("columns", function()
         it("are told as data", function()
             local found = play.value(url, [[return db:columns "clients"]])
