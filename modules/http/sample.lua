@@ -38,7 +38,6 @@ local function sample_arguments(given)
     args.count, args.duration = checked.n, checked.duration
     -- an open loop sends at its moments, so the slots are a limit and not the measure
     args.concurrency, args.rate = checked.concurrency or (checked.rate and 100 or 10), checked.rate
-    args.once = nil
     return args
 end
 

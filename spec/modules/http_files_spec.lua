@@ -184,10 +184,12 @@ describe("a file that is sent", function()
         t.write(folder .. "/a b.txt", "the file's text")
         t.write(folder .. "/empty", "")
         local server = canned("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-        value([[ http.post(U, { multipart = { title = "Ä", word = secret "WORD", n = 5,
+        local _, run = value([[ http.post(U, { multipart = { title = "Ä", word = secret "WORD", n = 5,
             report = { file = "a b.txt", type = "text/x-report" }, empty = { file = "empty", filename = "none" } } }) ]],
             { U = server.url }, { folder = folder, env = { WORD = "sesame-opens" } })
         t.eventually("the form", function() return server.seen:find("sesame%-opens") end)
+        assert.is_nil((run.out .. run.err):find("sesame-opens", 1, true))
+        assert.equal("", t.run({ "grep", "-rla", "sesame-opens", run.state }).out)
         assert.matches("Content%-Type: multipart/form%-data; boundary=", server.seen)
         assert.matches('name="title"\r\n\r\nÄ\r\n', server.seen)
         assert.matches('name="n"\r\n\r\n5\r\n', server.seen)

@@ -223,6 +223,16 @@ describe("rollout.s3", function()
         assert.same({}, t.run({ "sh", "-c", "ls -A | grep '^[.]g'", cwd = folder }).out:match("%S") and { "left" } or {})
     end)
 
+    it("signs a session's token as well, and leaves none of it in sight", function()
+        local folder = t.temp()
+        t.write(folder .. "/f", "text")
+        local env = { S3_ACCESS = "S3RVER", S3_SECRET = "S3RVER", S3_TOKEN = "token/with+odd==characters" }
+        local r, run = value([[ return bucket { session_token = secret "S3_TOKEN" }:put { file = "f", key = "by token" } ]],
+            { folder = folder, env = env })
+        assert.equal("s3://backups/by token", r.url)
+        assert.equal("", t.run({ "grep", "-rla", env.S3_TOKEN, run.state }).out)
+    end)
+
     it("keeps its keys secret", function()
         local folder = t.temp()
         t.write(folder .. "/f", "text")
