@@ -25,7 +25,11 @@ local fetch = rt.effect {
         add("--")
         add(args.remote)
         add(private and "+" .. args.ref .. ":" .. private or nil)
-        command.remote(ctx, args.repo, args.remote, argv, { main = true })
+        local result = command.remote(ctx, args.repo, args.remote, argv, { main = true, ok = { [1] = true } })
+        if result.code ~= 0 then
+            command.fail(ctx, args.repo, result, "diverged", ("not everything of %s was taken over into %s, where it is another"
+                .. " one"):format(args.remote, args.repo.path))
+        end
         if not private then
             return { remote = args.remote }
         end

@@ -75,6 +75,19 @@ describe("git over ssh", function()
         assert.matches("origin cannot be reached", problem.message, 1, true)
     end)
 
+    it("ends with its step's time, ssh and all", function()
+        local port = t.serve(function() end)
+        w:git(w.work, "remote", "set-url", "origin", ("ssh://nobody@127.0.0.1:%d/x.git"):format(port))
+        local result = t.play(([[
+            local git = require "rollout.git"
+            playbook "spec" { environments = { "test" } }
+            step("it", { timeout = "1s" }, function() git.repo(%q):fetch() end)
+        ]]):format(w.work), { env = w.env })
+        assert.equal(1, result.code)
+        assert.matches("1s", result.ended.it.error.message, 1, true)
+        assert.equal("", t.run({ "pgrep", "-f", "nobody@127[.]0[.]0[.]1" }).out)
+    end)
+
     it("gives a remote that does not answer its time", function()
         local port = t.serve(function() end)
         w:git(w.work, "remote", "set-url", "origin", ("ssh://x@127.0.0.1:%d/x.git"):format(port))
