@@ -30,7 +30,7 @@ for dialect, start in pairs(WORLDS) do
 
         local function migrated(text, options)
             options = options or {}
-            options.cwd, options.folder = folder, options.folder or t.temp()
+            options.cwd, options.folder, options.env = folder, options.folder or t.temp(), { npm_config_offline = "true" }
             return play.run(server:url(), text or migrate(), options)
         end
 

@@ -106,7 +106,7 @@ describe("migrate, prisma", function()
     it("refuses where the tool or the project is not there", function()
         refused(migrated(migrate 'cwd = "elsewhere"', { empty = true }), "there is no migration in elsewhere")
         os.remove(folder .. "/node_modules")
-        refused(migrated(nil, { empty = true }), "`npx %-%-no %-%- prisma migrate %-%-help` does not run: .*missing packages")
+        refused(migrated(nil, { empty = true }), "`npx %-%-no %-%- prisma migrate %-%-help` does not run: ")
     end)
 
     it("says when the database is down", function()

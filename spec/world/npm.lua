@@ -22,6 +22,13 @@ local function version_of(name)
     error(name .. " is not in vendor/npm", 3)
 end
 
+-- Makes sure that there is an npm.
+function M.here()
+    if process.run({ "sh", "-c", "command -v npm" }).code ~= 0 then
+        run { "vendor/install", "node", timeout = 600 }
+    end
+end
+
 -- The folder node_modules that holds these packages, installed if it is not there: whole, since several specs may be at it.
 function M.modules(names)
     local wanted = {}
@@ -31,9 +38,7 @@ function M.modules(names)
     local home = ("%s/npm/%s"):format(os.getenv("ROLLOUTHOST_BUILD") or "build",
         (table.concat(wanted, "+"):gsub("/", "-"):gsub("@(%d)", "-%1"):gsub("@", "")))
     if not uv.fs_stat(home) then
-        if process.run({ "sh", "-c", "command -v npm" }).code ~= 0 then
-            run { "vendor/install", "node", timeout = 600 }
-        end
+        M.here()
         local temp = files.temp()
         local command = { "npm", "install", "--prefix", temp, "--no-audit", "--no-fund", "--ignore-scripts",
             "--legacy-peer-deps", timeout = 600 }

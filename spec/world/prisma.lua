@@ -43,7 +43,7 @@ function M.project(folder)
         '#!/bin/sh\ncase "$*" in *can-connect-to-database*) exit 0 ;; esac\nexit 1\n', "755")
     local timer = files.write(folder .. "/timer.cjs", TIMER)
     return { NODE_OPTIONS = "--require " .. timer, PRISMA_QUERY_ENGINE_LIBRARY = none, PRISMA_SCHEMA_ENGINE_BINARY = none,
-        CHECKPOINT_DISABLE = "1", PRISMA_HIDE_UPDATE_MESSAGE = "1" }
+        CHECKPOINT_DISABLE = "1", npm_config_offline = "true", PRISMA_HIDE_UPDATE_MESSAGE = "1" }
 end
 
 function M.migration(folder, name, sql)
