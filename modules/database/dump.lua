@@ -179,6 +179,7 @@ return function(driver, lib)
             local given = rt.options(options or {}, {
                 to = { "string", required = true }, name = "string", also = "table", verify = "any", maintenance = "boolean",
                 keep_scratch = "boolean", jobs = "integer", keep = "string", empty = "boolean",
+                lock_wait = "duration",
             }, "db:dump")
             if given.name and (given.name:find("/", 1, true) or given.name == "") then
                 rt.raise("usage", "db:dump: name is a file's name without a folder; the folder is to = …")
@@ -200,6 +201,7 @@ return function(driver, lib)
                 db = database.id, database = work.need_database(database, "db:dump"), to = given.to, name = given.name,
                 also = rt.json.array(also), verify = given.verify, maintenance = given.maintenance or false,
                 keep_scratch = given.keep_scratch ~= false, jobs = given.jobs or 2, keep = given.keep, empty = given.empty,
+                lock_wait = given.lock_wait,
             }
         end,
         describe = function(args)

@@ -110,15 +110,16 @@ end
 
 -- ---- the snapshot ----
 
-local function lock(connection)
-    schema.run(connection, "SET SESSION lock_wait_timeout = %d", LOCK_SECONDS)
+local function lock(connection, job)
+    local seconds = job.args.lock_wait and job.args.lock_wait // 1000 or LOCK_SECONDS
+    schema.run(connection, "SET SESSION lock_wait_timeout = %d", seconds)
     local ok, err = pcall(schema.run, connection, "FLUSH TABLES WITH READ LOCK")
     if not ok and type(err.detail) == "table" and err.detail.errno == 1227 then
         rt.raise("privileges", "mysql: a backup that holds one moment needs RELOAD for FLUSH TABLES WITH READ LOCK; grant"
             .. " it, or stop the application and say maintenance = true", { cause = err.message })
     elseif not ok and err.code == "lock_timeout" then
         rt.raise("lock_timeout", string.format("mysql: a statement has been running for more than %d s, so the tables could"
-            .. " not be locked for the backup: SHOW PROCESSLIST names it", LOCK_SECONDS))
+            .. " not be locked for the backup: SHOW PROCESSLIST names it", seconds))
     elseif not ok then
         error(err, 0)
     end
@@ -128,7 +129,7 @@ function backup.start(job)
     local own = job.own
     own.lock, own.snapshot = driver.open(job.database, "write"), driver.open(job.database, "write")
     if not job.args.maintenance then
-        lock(own.lock)
+        lock(own.lock, job)
     end
     local locked = rt.now()
     schema.begin_snapshot(own.snapshot)

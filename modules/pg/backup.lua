@@ -23,7 +23,7 @@ local WATCH_MS = 250
 local function admin_of(job)
     local own = job.own
     if not own.admin or not native.usable(own.admin) then
-        own.admin = databases.connect_beside(job.database, job.name)
+        own.admin = databases.connect_beside(job, job.name)
         own.version = native.server(own.admin)
     end
     return own.admin
@@ -36,7 +36,7 @@ local function within(job, name, fn)
     if connection and native.usable(connection) then
         return fn(connection)
     end
-    connection = databases.connect(job.database, name)
+    connection = databases.connect(job, name)
     if name == job.name then
         own.live = connection
         return fn(connection)
@@ -56,12 +56,66 @@ local function close(job, field)
     end
 end
 
+-- ---- locks ----
+
+-- Who holds a lock that others wait for, else the one who has held one for the longest.
+local BLOCKERS = [[SELECT a.pid AS pid, COALESCE(a.usename, '?') AS who, COALESCE(NULLIF(a.application_name, ''), 'no name') AS app,
+        l.relation::regclass::text AS tab, left(a.query, 200) AS query,
+        extract(epoch FROM now() - a.xact_start)::int AS seconds
+    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.granted AND l.pid <> pg_backend_pid()
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    ORDER BY NOT EXISTS (SELECT FROM pg_locks w WHERE NOT w.granted AND w.relation = l.relation AND w.database = l.database),
+        a.xact_start LIMIT 1]]
+
+-- An error that came of waiting for a lock names who holds it.
+local function blocker(job)
+    local known, row = pcall(within, job, job.name, function(connection)
+        return databases.rows(connection, BLOCKERS)[1]
+    end)
+    return known and row or nil
+end
+
+local function note_blocker(job)
+    local own = job.own
+    if not own.blocker and rt.now() > (own.looked or job.started) + 5000 then
+        own.looked = rt.now()
+        own.blocker = blocker(job)
+    end
+end
+
+local function explain(job, err)
+    local held = job.own.blocker
+    local late = type(err) == "table" and (err.code == "lock_timeout" or tostring(err.message):find("lock timeout", 1, true))
+    if held and late then
+        rt.raise("lock_timeout", string.format("pg: %s is locked by process %d (%s, %s) for %d s: it would have to end before the"
+            .. " database can be backed up: %s", held.tab, held.pid, held.who, held.app, held.seconds, held.query))
+    end
+    error(err, 0)
+end
+
+-- fn's result; where it waited for a lock in vain, an error that says who holds it.
+local function unless_locked(job, fn)
+    local result = table.pack(pcall(fn))
+    if not result[1] then
+        job.own.blocker = job.own.blocker or blocker(job)
+        explain(job, result[2])
+    end
+    return table.unpack(result, 2, result.n)
+end
+
+-- ---- beginning and end ----
+
 local function server_text(job)
     return databases.value(admin_of(job), "SELECT current_setting('server_version')")
 end
 
---- Connects for a restore, and finds the programs.
+--- Connects, and finds the programs.
 function M.open(job)
+    local connected, connection = pcall(within, job, job.name, function(live) return live end)
+    if connected then -- else it is closed by a swap that broke off, or is not there
+        preflight.refuse_pooler(connection)
+    end
     admin_of(job)
     job.server = server_text(job)
     job.own.programs = clients.find(job, job.own.version // 10000)
@@ -114,8 +168,10 @@ end
 --- Refuses what would be no backup, or could not be proven, and chooses the way.
 function M.preflight(job)
     M.open(job)
-    within(job, job.name, function(connection)
-        preflight.check(job, connection)
+    unless_locked(job, function()
+        within(job, job.name, function(connection)
+            preflight.check(job, connection)
+        end)
     end)
     job.partial = job.partial:gsub("%.pgdump%.partial$", "") .. ".pgdump.partial"
 end
@@ -152,7 +208,7 @@ function M.start(job)
         start_clone(job)
     else
         local began = rt.now()
-        own.snapshot = snapshots.open(job.database, job.name)
+        own.snapshot = snapshots.open(job, job.name)
         own.snapshot_id = own.snapshot.id
         job.locked_ms = 0
         own.opened_ms = rt.now() - began
@@ -164,55 +220,14 @@ function M.start(job)
     end
 end
 
--- Who holds a lock that everybody waits for.
-local BLOCKERS = [[SELECT a.pid AS pid, COALESCE(a.usename, '?') AS who, COALESCE(NULLIF(a.application_name, ''), 'no name') AS app,
-        l.relation::regclass::text AS tab, left(a.query, 200) AS query,
-        extract(epoch FROM now() - a.xact_start)::int AS seconds
-    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-    WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.granted AND l.pid <> pg_backend_pid()
-        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        AND EXISTS (SELECT FROM pg_locks w WHERE NOT w.granted AND w.relation = l.relation AND w.database = l.database)
-    ORDER BY a.xact_start LIMIT 1]]
-
--- An error that came of waiting for a lock names who holds it. Asked before our own statements are given up.
-local function blocker(job)
-    local known, row = pcall(within, job, job.name, function(connection)
-        return databases.rows(connection, BLOCKERS)[1]
-    end)
-    return known and row or nil
-end
-
-local function note_blocker(job)
-    local own = job.own
-    if not own.blocker and rt.now() > (own.looked or job.started) + 5000 then
-        own.looked = rt.now()
-        own.blocker = blocker(job)
-    end
-end
-
-local function explain(job, err)
-    local held = job.own.blocker
-    if held and type(err) == "table" and (err.code == "lock_timeout" or tostring(err.message):find("lock timeout", 1, true)) then
-        rt.raise("lock_timeout", string.format("pg: %s is locked by process %d (%s, %s) for %d s: it would have to end before the"
-            .. " database can be backed up: %s", held.tab, held.pid, held.who, held.app, held.seconds, held.query))
-    end
-    error(err, 0)
-end
-
 --- The fingerprint of what is dumped, while it is dumped.
 function M.fingerprint(job, each)
-    local own = job.own
-    local ok, found = pcall(function()
+    return unless_locked(job, function()
         if job.shape == "clone" then
-            return snapshots.fingerprint_of(job.database, job.scratch, job.args.jobs)
+            return snapshots.fingerprint_of(job, job.scratch, job.args.jobs)
         end
-        return snapshots.fingerprint(own.snapshot, 1, each)
+        return snapshots.fingerprint(job.own.snapshot, 1, each)
     end)
-    if not ok then
-        own.blocker = blocker(job)
-        explain(job, found)
-    end
-    return found
 end
 
 local COPIES = [[SELECT relid::text AS id, bytes_processed AS bytes FROM pg_stat_progress_copy
@@ -248,10 +263,9 @@ function M.finish(job, each)
     local command = own.command
     own.command = nil
     M.end_snapshot(job)
-    local ok, err = pcall(clients.check, command, "dump_failed", "the dump")
-    if not ok then
-        explain(job, err)
-    end
+    unless_locked(job, function()
+        clients.check(command, "dump_failed", "the dump")
+    end)
     if job.shape == "clone" then
         command = clients.read_through(job, job.partial)
         clients.await(job, command)
@@ -367,7 +381,7 @@ function M.fingerprint_of(job, name)
     if closed(job, name) then
         databases.thaw(admin_of(job), name)
     end
-    return snapshots.fingerprint_of(job.database, name, job.args.jobs or 1)
+    return snapshots.fingerprint_of(job, name, job.args.jobs or 1)
 end
 
 M.later = fingerprint.may_differ
@@ -382,10 +396,12 @@ function M.position(job, name)
         position.closed = closing
         return position
     end
-    return within(job, name, function(connection)
-        local position = written.position(connection)
-        position.schema = fingerprint.schema_digest(connection).digest
-        return position
+    return unless_locked(job, function()
+        return within(job, name, function(connection)
+            local position = written.position(connection)
+            position.schema = fingerprint.schema_digest(connection).digest
+            return position
+        end)
     end)
 end
 

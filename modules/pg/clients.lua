@@ -2,10 +2,10 @@
 -- input, a file in memory that each opens anew as PGPASSFILE: it is in no argument, environment or file.
 local native, rt, lib = ...
 
-local shared = rt.native("database")
+local shared, databases = rt.native("database"), lib.databases
 local M = {}
 
-local LOCK_MS, WATCH_MS = 30000, 250
+local WATCH_MS = 250
 
 -- What a restore's sessions need: no limit of time, memory for the indexes, and no wait for the disk at each commit. It is on
 -- disk before it is trusted: a later commit that does wait takes all before it along.
@@ -76,7 +76,8 @@ end
 local function dump_words(job, format)
     local own = job.own
     local words = { own.programs .. "pg_dump", target(own.dumped), "--format=" .. format, "--compress=1",
-        "--file=" .. job.partial, "--encoding=" .. job.source.encoding, "--lock-wait-timeout=" .. LOCK_MS, "--no-password", "--no-subscriptions",
+        "--file=" .. job.partial, "--encoding=" .. job.source.encoding,
+        "--lock-wait-timeout=" .. databases.lock_wait(job), "--no-password", "--no-subscriptions",
         "--exclude-schema=rollouthost" }
     if format == "directory" then
         add(words, "--jobs=" .. job.args.jobs)
@@ -161,9 +162,9 @@ function M.list(job, path)
 end
 
 -- The first errors in what the programs printed; lines that explain one (DETAIL, HINT) go with it.
-local function errors_in(text, program)
+local function errors_in(said_all, program)
     local lines, ours = {}, false
-    for line in text:gmatch("[^\r\n]+") do
+    for line in said_all:gmatch("[^\r\n]+") do
         local of, kind, text = line:match("^([%w_]+): (%l+): (.+)")
         local said = of == (program or of) and (kind == "error" and text or kind == "detail" and ours and text)
             or not program and line:match("^psql:.-: (%u+:.+)") or nil

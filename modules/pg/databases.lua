@@ -39,18 +39,24 @@ end
 local UNLIMITED = [[SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('statement_timeout',
     'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')]]
 
+--- How long a backup waits for a lock that somebody else has, in ms.
+function M.lock_wait(job)
+    return job.args.lock_wait or 30000
+end
+
 --- A session of the backup's own. `database`: "" for one that is needed for no data.
-function M.connect(handle, database)
-    local connection = native.connect(handle.config, database, handle.connect_timeout)
+function M.connect(job, database)
+    local connection = native.connect(job.database.config, database, job.database.connect_timeout)
     M.rows(connection, UNLIMITED)
-    M.run(connection, "SET application_name = 'rollouthost'; SET lock_timeout = '30s'; SET search_path = pg_catalog;"
-        .. " SET default_transaction_read_only = off; SET row_security = off; SET client_min_messages = warning")
+    M.run(connection, "SET application_name = 'rollouthost'; SET lock_timeout = %d; SET search_path = pg_catalog;"
+        .. " SET default_transaction_read_only = off; SET row_security = off; SET client_min_messages = warning",
+        M.lock_wait(job))
     return connection
 end
 
 --- A session for statements about databases: in another than `database`, since nobody can rename the one he is in.
-function M.connect_beside(handle, database)
-    return M.connect(handle, database == "postgres" and "template1" or "")
+function M.connect_beside(job, database)
+    return M.connect(job, database == "postgres" and "template1" or "")
 end
 
 function M.exists(connection, database)
@@ -86,8 +92,9 @@ function M.source(connection, database)
     local d = type(row.d) == "string" and rt.json.decode(row.d) or row.d
     local provider = ({ i = "icu", b = "builtin" })[plain(d.datlocprovider)] or "libc"
     local source = {
-        name = database, owner = row.owner, encoding = row.encoding, collate = d.datcollate, ctype = d.datctype, provider = provider,
-        locale = plain(d.datlocale) or plain(d.daticulocale), icu_rules = plain(d.daticurules),
+        name = database, owner = row.owner, encoding = row.encoding, collate = d.datcollate,
+        ctype = d.datctype, provider = provider, locale = plain(d.datlocale) or plain(d.daticulocale),
+        icu_rules = plain(d.daticurules),
         tablespace = row.tablespace, connection_limit = d.datconnlimit, comment = plain(row.comment),
         settings = rt.json.array {},
     }
@@ -167,7 +174,8 @@ function M.dress(connection, database, source)
         if not ok and (type(err.detail) ~= "table" or err.detail.sqlstate ~= "42501") then
             error(err, 0)
         elseif not ok then
-            refused[#refused + 1] = (statement:gsub(name(database):gsub("%p", "%%%0"), name(source.name or database)))
+            local scratch = name(database):gsub("%p", "%%%0")
+            refused[#refused + 1] = (statement:gsub(scratch, name(source.name):gsub("%%", "%%%%")))
         end
     end
     return refused

@@ -216,7 +216,6 @@ end
 --- job.own.{single, tables, bytes, notes, needs}.
 function M.check(job, connection)
     local own = job.own
-    M.refuse_pooler(connection)
     refuse_hidden_rows(connection)
     refuse_unreadable(connection)
     job.source = databases.source(connection, job.name)

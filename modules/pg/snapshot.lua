@@ -4,11 +4,11 @@ local native, rt, lib = ...
 local databases, fingerprint = lib.databases, lib.fingerprint
 local M = {}
 
---- Opens a snapshot that others can join: { id, version, connection, database, handle }. It lasts as long as the session.
-function M.open(handle, database)
-    local connection = databases.connect(handle, database)
+--- Opens a snapshot that others can join: { id, version, connection, database, job }. It lasts as long as the session.
+function M.open(job, database)
+    local connection = databases.connect(job, database)
     local version = fingerprint.begin(connection)
-    return { handle = handle, database = database, connection = connection, version = version,
+    return { job = job, database = database, connection = connection, version = version,
         id = databases.value(connection, "SELECT pg_export_snapshot()") }
 end
 
@@ -17,7 +17,7 @@ function M.close(snapshot)
 end
 
 local function join(snapshot)
-    local connection = databases.connect(snapshot.handle, snapshot.database)
+    local connection = databases.connect(snapshot.job, snapshot.database)
     local ok, err = pcall(fingerprint.begin, connection, snapshot.id)
     if not ok then
         native.close(connection)
@@ -58,8 +58,8 @@ function M.fingerprint(snapshot, sessions, each)
 end
 
 --- The same of a database as it is now.
-function M.fingerprint_of(handle, database, sessions)
-    local snapshot = M.open(handle, database)
+function M.fingerprint_of(job, database, sessions)
+    local snapshot = M.open(job, database)
     local ok, found = pcall(M.fingerprint, snapshot, sessions)
     M.close(snapshot)
     if not ok then

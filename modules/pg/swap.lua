@@ -209,7 +209,7 @@ function M.swap(job, facts, check)
     local admin = job.own.admin
     M.check(job)
     databases.freeze(admin, job.scratch)
-    local watcher = databases.connect(job.database, job.name)
+    local watcher = databases.connect(job, job.name)
     local sql, info, ended = statement(job, facts, watcher), nil, false
     local ok, err = pcall(rt.together, {
         function()

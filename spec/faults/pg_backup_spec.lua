@@ -1,0 +1,216 @@
+-- Backups of PostgreSQL in bad luck: roles that see too little, locks, full disks, servers that die.
+local t = require "spec.helper"
+local play = require "spec.modules.pg_backup_play"
+local postgres = require "spec.world.postgres"
+local process = require "spec.world.process"
+local proxy = require "spec.world.proxy"
+
+describe("pg db:dump is refused", function()
+    local server, url
+
+    setup(function()
+        server = t.postgres()
+        url = server:url()
+    end)
+
+    before_each(function()
+        play.fresh(server, play.SHOP)
+    end)
+
+    local function refused(code, options, as)
+        local folder = t.temp()
+        local value, problem = play.body(as or url, ("return db:dump { to = %q, %s }"):format(folder, options or ""))
+        assert.is_nil(value)
+        assert.equal(code, problem.code, problem.message)
+        assert.same({}, t.list(folder))
+        assert.equal("", play.scratches(server))
+        return problem.message
+    end
+
+    it("to a role from which row security hides rows", function()
+        server:sql([[ALTER TABLE users ENABLE ROW LEVEL SECURITY; ALTER TABLE users FORCE ROW LEVEL SECURITY;
+            CREATE POLICY few ON users USING (id < 10)]])
+        local said = refused("row_security")
+        assert.matches("public%.users", said)
+        assert.matches("ALTER ROLE app BYPASSRLS", said)
+        server:sql("ALTER TABLE users NO FORCE ROW LEVEL SECURITY") -- its owner sees all
+        assert.is_true(play.value(url, ("return db:dump { to = %q }"):format(t.temp())).verified)
+    end)
+
+    it("to a role that may not read everything", function()
+        server:sql("CREATE TABLE payroll (a int); CREATE SEQUENCE hidden")
+        assert.matches("may not read public%.hidden, public%.payroll", refused("privileges"))
+    end)
+
+    it("to a role that may not create the database that proves it; unproven it may be", function()
+        server:sql("ALTER ROLE app NOCREATEDB", "postgres")
+        assert.matches("ALTER ROLE app CREATEDB, or verify = false", refused("privileges"))
+        local backup = play.value(url, ("return db:dump { to = %q, verify = false }"):format(t.temp()))
+        server:sql("ALTER ROLE app CREATEDB", "postgres")
+        assert.is_false(backup.verified)
+        assert.equal("archive", play.value(url, ("return db:restore(%s)"):format(play.lua(backup))).from)
+    end)
+
+    it("to a role that could not restore it: an extension, an owner", function()
+        server:sql("CREATE EXTENSION postgres_fdw")
+        assert.matches("only a superuser can create the extension postgres_fdw", refused("privileges"))
+        server:sql("DROP EXTENSION postgres_fdw; CREATE ROLE stranger; CREATE TABLE theirs (a int);"
+            .. "ALTER TABLE theirs OWNER TO stranger; GRANT SELECT ON theirs TO app")
+        assert.matches("GRANT stranger TO app", refused("privileges"))
+        server:sql("DROP TABLE theirs; DROP ROLE stranger")
+    end)
+
+    it("through a pooler in transaction mode", function()
+        local bouncer = require("spec.world.pgbouncer").start(server)
+        assert.matches("URL of the server behind it", refused("pooler", nil, bouncer:url()))
+    end)
+
+    it("while a migration holds a table, and says who", function()
+        local holder = t.start { "psql", "--no-psqlrc", "--quiet", server:url(), input = true, env = { PGAPPNAME = "migrate" } }
+        holder:write("BEGIN; ALTER TABLE users ADD COLUMN slow int;\n")
+        t.eventually("it holds", function()
+            return server:sql("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted"
+                .. " AND relation = 'nokey'::regclass OR mode = 'AccessExclusiveLock' AND relation = 'users'::regclass") ~= "0"
+        end)
+        local said = refused("lock_timeout", "lock_wait = '1s'")
+        holder:kill()
+        assert.matches("users is locked by process %d+ %(app, migrate%)", said)
+        assert.matches("ALTER TABLE users ADD COLUMN slow int", said)
+    end)
+
+    it("by pg_dump of an older version than the server", function()
+        local programs = postgres.programs()
+        local path = t.temp()
+        t.write(path .. "/pg_dump", "#!/bin/sh\necho 'pg_dump (PostgreSQL) 9.6.24'\n", "755")
+        -- Where the distribution keeps the server's own version, that one is taken: an old one in PATH does no harm.
+        local backup = play.value(url, ("return db:dump { to = %q }"):format(t.temp()),
+            { env = { PATH = path .. ":" .. programs .. ":" .. os.getenv("PATH") } })
+        assert.is_true(backup.verified)
+    end)
+end)
+
+describe("pg db:dump and db:restore, when the disk is full,", function()
+    -- A file system of that many MiB, or nil and why.
+    local function small(mebibytes)
+        local folder = t.temp()
+        local result = t.run { "mount", "-t", "tmpfs", "-o", "size=" .. mebibytes .. "m,mode=777", "tmpfs", folder }
+        if result.code ~= 0 then
+            return nil, result.err
+        end
+        t.finally(function() t.run { "umount", "--lazy", folder } end)
+        return folder
+    end
+
+    local function grow(server, rows)
+        server:sql(("SET ROLE app; CREATE TABLE big AS SELECT i, md5(i::text) || md5((i + 1)::text) AS a"
+            .. " FROM generate_series(1, %d) i"):format(rows))
+    end
+
+    it("here: nothing is left that looks like a backup", function()
+        local folder, why = small(2)
+        if not folder then
+            pending("cannot mount: " .. why)
+            return
+        end
+        local server = t.postgres()
+        play.fresh(server)
+        grow(server, 60000)
+        local value, problem = play.body(server:url(), ("return db:dump { to = %q }"):format(folder))
+        assert.is_nil(value)
+        assert.equal("disk_full", problem.code, problem.message)
+        -- It may fill up after it was looked at.
+        t.write(folder .. "/other", ("x"):rep(100))
+        server:sql("TRUNCATE big; INSERT INTO big SELECT i, 'x' FROM generate_series(1, 10) i; VACUUM FULL big")
+        local host = play.start(server:url(), ("db:dump { to = %q }"):format(folder))
+        host:wait()
+        assert.equal(0, host.code, host.out)
+    end)
+
+    it("there: the proof fails, the copy is removed, the live database is as it was", function()
+        local place, why = small(50)
+        if not place then
+            pending("cannot mount: " .. why)
+            return
+        end
+        local server = t.postgres { settings = { wal_level = "minimal", max_wal_senders = 0, max_wal_size = "64MB" } }
+        postgres.give(place)
+        server:sql(("CREATE TABLESPACE small LOCATION '%s'"):format(place), "postgres")
+        server:sql("DROP DATABASE app; CREATE DATABASE app OWNER app TABLESPACE small; GRANT CREATE ON TABLESPACE small TO app",
+            "postgres")
+        grow(server, 250000) -- more than half of it
+        local before = play.fingerprints(server:url())
+        local folder = t.temp()
+        local value, problem = play.body(server:url(), ("return db:dump { to = %q }"):format(folder))
+        assert.is_nil(value)
+        assert.matches("No space left on device", problem.message)
+        assert.same({}, t.list(folder))
+        assert.equal("", play.scratches(server))
+        assert.same(before, play.fingerprints(server:url()))
+        local unproven = play.value(server:url(), ("return db:dump { to = %q, verify = false }"):format(t.temp()))
+        value, problem = play.body(server:url(), ("return db:restore(%s, { loses = 1000000 })"):format(play.lua(unproven)))
+        assert.is_nil(value)
+        assert.matches("No space left on device", problem.message)
+        assert.equal("", play.scratches(server))
+        assert.same(before, play.fingerprints(server:url()))
+    end)
+end)
+
+describe("pg db:dump, when the server or the connection dies,", function()
+    local PHASES = { "pg_export_snapshot", "CREATE DATABASE", "COPY", "hash", "ANALYZE", "ALLOW_CONNECTIONS false" }
+
+    local function database(server)
+        play.fresh(server, [[CREATE TABLE t AS SELECT i, md5(i::text) AS a FROM generate_series(1, 20000) i;
+            CREATE INDEX ON t (a)]])
+    end
+
+    for _, phase in ipairs(PHASES) do
+        it("says so and leaves no backup, and the next one is whole: at " .. phase, function()
+            local server = t.postgres()
+            database(server)
+            local done = false
+            local watched = proxy.start(server.port, function(bytes, to_server)
+                if to_server and not done and bytes:find(phase, 1, true) then
+                    done = true
+                    server:kill()
+                    return "cut"
+                end
+            end)
+            local folder = t.temp()
+            local through = server:url():gsub("@127%.0%.0%.1:%d+", "@127.0.0.1:" .. watched.port) .. "?sslmode=disable"
+            local host, state, variables = play.start(through, ("db:dump { to = %q }"):format(folder))
+            host:wait(60)
+            assert.is_true(done, "the phase did not come")
+            assert.equal(1, host.code, host.out .. host.err)
+            assert.same({}, t.list(folder))
+            server:up()
+            local result = play.resume(state, variables)
+            assert.equal(0, result.code, result.out .. result.err)
+            assert.equal(2, #t.list(folder))
+            process.turn_until(function() return play.scratches(server) == "" end, 5)
+            assert.equal("", play.scratches(server))
+        end)
+    end
+
+    it("a host that is killed leaves nothing that a resumed run does not clear away", function()
+        local server = t.postgres()
+        database(server)
+        for n = 3, 60, 12 do
+            local count, host = 0, nil
+            local watched = proxy.start(server.port, function(_, to_server)
+                count = count + (to_server and 1 or 0)
+                if count == n and host then
+                    host:kill("sigkill")
+                end
+            end)
+            local folder = t.temp()
+            local through = server:url():gsub("@127%.0%.0%.1:%d+", "@127.0.0.1:" .. watched.port) .. "?sslmode=disable"
+            local state, variables
+            host, state, variables = play.start(through, ("db:dump { to = %q }"):format(folder))
+            host:wait(60)
+            local result = play.resume(state, variables)
+            assert.equal(0, result.code, n .. ": " .. result.out .. result.err)
+            assert.equal(2, #t.list(folder), n)
+            assert.equal("", play.scratches(server), n)
+        end
+    end)
+end)
