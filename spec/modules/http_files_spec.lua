@@ -179,6 +179,35 @@ describe("a file that is sent", function()
         assert.equal("01234", t.read(server.folder .. "/up/part"))
     end)
 
+    it("goes and comes over HTTP/2 as well", function()
+        local certificates = t.certificates()
+        local server = t.nginx { http = ([[server { listen 127.0.0.1:$port1 ssl http2; ssl_certificate %s; ssl_certificate_key %s;
+            root $folder/up; client_max_body_size 0; dav_methods PUT; location / { } }]]):format(certificates.good.cert,
+            certificates.good.key) }
+        t.run { "mkdir", server.folder .. "/up" }
+        local folder = t.temp()
+        assert.equal(0, t.run({ cwd = folder, "sh", "-c",
+            "head -c 60000000 /dev/zero | openssl enc -aes-128-ctr -K 00 -iv 00 > f" }).code)
+        local r = value([[
+            local fs = require "rollout.fs"
+            local put = http.put(U .. "/f", { file = "f", ca = CA, expect = 201 })
+            local got = http.download(U .. "/f", { to = "g", ca = CA })
+            local form = http.post(U .. "/none", { multipart = { f = { file = "f" } }, ca = CA })
+            return { is = fs.sha256 "f", sent = put.sent.sha256, got = got.sha256, form = form.status }
+        ]], { U = "https://127.0.0.1:" .. server.ports[1], CA = certificates.ca }, { folder = folder })
+        assert.same({ is = r.is, sent = r.is, got = r.is, form = 404 }, r)
+        assert.matches("HTTP/2.0", server.access())
+    end)
+
+    it("is refused in the middle, and the refusal is the result", function()
+        local server = t.nginx { http = "server { listen 127.0.0.1:$port1; client_max_body_size 1m; location / { return 204; } }" }
+        local folder = t.temp()
+        t.write(folder .. "/f", ("x"):rep(20000000))
+        assert.same({ 413, 413 }, value([[ return { http.put(U, { file = "f" }).status,
+            http.post(U, { multipart = { f = { file = "f" } } }).status } ]], { U = "http://127.0.0.1:" .. server.ports[1] },
+            { folder = folder }))
+    end)
+
     it("is a form's part, beside texts and secrets", function()
         local folder = t.temp()
         t.write(folder .. "/a b.txt", "the file's text")
