@@ -5,7 +5,10 @@
 
 #include <linux/close_range.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+enum { MOST_FILES = 65536 };
 
 struct rh_http_multi {
     CURLM *multi;
@@ -115,6 +118,20 @@ static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *data, voi
     return 0;
 }
 
+/* The usual limit of 1024 is for programs that use select(), which nothing here does; commands are the
+ * guardian's, and keep the limit they had. */
+size_t rh_http_open_files(void)
+{
+    static struct rlimit limit;
+    if (limit.rlim_max > 0 || getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return (size_t)limit.rlim_cur;
+    struct rlimit more = limit;
+    more.rlim_cur = limit.rlim_max < MOST_FILES ? limit.rlim_max : MOST_FILES;
+    if (more.rlim_cur > limit.rlim_cur && setrlimit(RLIMIT_NOFILE, &more) == 0)
+        limit = more;
+    return (size_t)limit.rlim_cur;
+}
+
 rh_http_multi *rh_http_multi_new(long connections, rh_http_finished *finished, rh_error *error)
 {
     bool ready = open_count > 0 || curl_global_init(CURL_GLOBAL_DEFAULT) == 0;
@@ -129,6 +146,7 @@ rh_http_multi *rh_http_multi_new(long connections, rh_http_finished *finished, r
     open_count++;
     multi->multi = curl;
     multi->finished = finished;
+    rh_http_open_files();
     curl_multi_setopt(curl, CURLMOPT_SOCKETFUNCTION, socket_wanted);
     curl_multi_setopt(curl, CURLMOPT_SOCKETDATA, multi);
     curl_multi_setopt(curl, CURLMOPT_TIMERFUNCTION, timer_wanted);

@@ -31,6 +31,8 @@ void rh_http_multi_add(rh_http_multi *multi, CURL *easy);
 void rh_http_multi_go_on(CURL *easy);
 /* Ends one, finished or not. Not from within libcurl's callbacks. */
 void rh_http_multi_remove(rh_http_multi *multi, CURL *easy);
+/* How many files this process may have open at once; the first call raises it as far as it may be. */
+size_t rh_http_open_files(void);
 bool rh_http_multi_idle(const rh_http_multi *multi);
 
 #endif

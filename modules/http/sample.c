@@ -11,6 +11,8 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+enum { OTHER_FILES = 64 }; /* that the host has open besides */
+
 struct slot {
     rh_http_transfer *transfer;
     struct rh_http_sampler *sampler;
@@ -234,6 +236,12 @@ static bool open_alarm(sampler *s, rh_error *error)
 
 bool rh_http_sample_start(rh_http_sample *sample, const rh_http_sample_spec *spec, rh_error *error)
 {
+    if (spec->concurrency + OTHER_FILES > rh_http_open_files())
+        return rh_fail(
+            error, "limit",
+            "%u requests at once need as many open files, and this process may have %zu: "
+            "raise `ulimit -n`, or lower concurrency",
+            spec->concurrency, rh_http_open_files());
     sampler *s = rh_alloc(sizeof *s);
     s->sample = sample;
     s->concurrency = spec->concurrency;

@@ -159,6 +159,21 @@ describe("http.sample", function()
         assert.equal(50, server.count())
     end)
 
+    it("has as many files open as it may, and says when they are too few", function()
+        local server = t.nginx { http = 'server { listen 127.0.0.1:$port1; location / { return 200 "hello"; } }' }
+        local path = t.write(t.temp() .. "/sample.lua", ([[
+            local http = require "rollout.http"
+            local ok, r = pcall(http.sample, { url = "http://127.0.0.1:%d/", n = 600, concurrency = 300 })
+            io.write(ok and r.count .. " " .. r.errors or r.code .. " " .. r.message)
+        ]]):format(server.ports[1]))
+        local function limited(limit)
+            return t.run({ "sh", "-c", ("%s; exec %s lua %s"):format(limit, t.binary, path) }).out
+        end
+        assert.equal("600 0", limited "ulimit -Sn 128")
+        assert.matches("^limit 300 requests at once need as many open files, and this process may have 200: raise", limited
+            "ulimit -n 200")
+    end)
+
     it("refuses what it cannot mean", function()
         for body, part in pairs {
             ["http.sample(U)"] = "takes a table",
