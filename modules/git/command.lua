@@ -204,7 +204,8 @@ local function has_name(env, name)
 end
 
 --- The same for what talks to a remote: ssh is told to ask nothing, unless the user has said how ssh is to be run. `remote` is
---- its name, a URL (opts.folder: no repository is there yet), or nil: several.
+--- its name, a URL (opts.folder: no repository is there yet), or nil: several. opts.arrived(): whether what failed came about
+--- nevertheless.
 function command.remote(ctx, repo, remote, argv, opts)
     opts = opts or {}
     opts.timeout = opts.timeout or repo.timeout
@@ -213,6 +214,12 @@ function command.remote(ctx, repo, remote, argv, opts)
     opts.ssh = not own and SSH or nil
     local result = execute(ctx, repo, argv, opts)
     if result.code ~= 0 and not (opts.ok and opts.ok[result.code]) then
+        if opts.arrived then
+            local ok, arrived = pcall(opts.arrived)
+            if ok and arrived then
+                return result
+            end
+        end
         if not opts.folder then
             diagnose(ctx, repo, result)
         end

@@ -200,11 +200,16 @@ local do_push = rt.effect {
             argv[#argv + 1] = ("--force-with-lease=%s:%s"):format(args.ref, args.before or "")
         end
         table.move({ args.remote, args.object .. ":" .. args.ref }, 1, 2, #argv + 1, argv)
-        local result = command.remote(ctx, args.repo, args.remote, argv, { main = true, ok = { [1] = true } })
-        if result.code == 0 then
+        -- A connection that broke after the remote had it all is no failure: nobody would take the tag back.
+        local function arrived()
+            local now = read.remote_ref_of(ctx, args.repo, args.remote, args.ref)
+            return now ~= nil and now.object == args.object
+        end
+        local result = command.remote(ctx, args.repo, args.remote, argv, { main = true, ok = { [1] = true }, arrived = arrived })
+        local summary, code = refusal(result.out)
+        if result.code ~= 1 or (not code and arrived()) then
             return pushed(args)
         end
-        local summary, code = refusal(result.out)
         if code == "declined" then
             rt.raise("declined", ("git: %s refused %s: %s%s"):format(args.remote, args.ref, summary, command.said(result)),
                 { summary = summary })

@@ -81,7 +81,7 @@ function World:playbook(text, environment)
 end
 
 -- Runs Lua as the body of a step: what t.outcome returns.
-function World:body(text, options)
+function World:outcome(text, options)
     options = options or {}
     options.env = setmetatable(options.env or {}, nil)
     for name, value in pairs(self.env) do
@@ -92,9 +92,18 @@ function World:body(text, options)
     return t.outcome(t.play(self:playbook(text, options.environment), options))
 end
 
+-- The same, where it must not fail.
+function World:body(text, options)
+    local value, problem, result = self:outcome(text, options)
+    if problem then
+        error(("failed with %s: %s"):format(problem.code, problem.message), 2)
+    end
+    return value, nil, result
+end
+
 -- The same, where it must fail with `code`; returns the error and the run.
 function World:fails(code, text, options)
-    local value, problem, result = self:body(text, options)
+    local value, problem, result = self:outcome(text, options)
     if not problem then
         error("it did not fail, but returned " .. require("dkjson").encode(value), 2)
     elseif problem.code ~= code then

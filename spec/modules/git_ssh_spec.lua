@@ -29,6 +29,19 @@ describe("git over ssh", function()
         assert.equal(head, value[4].sha)
     end)
 
+    it("sees that a push arrived whose connection broke", function()
+        local hook = w.origin .. "/hooks/reference-transaction"
+        t.write(hook, "#!/bin/sh\ntest \"$1\" != committed || kill -9 $PPID\n", "755")
+        w:body [[
+            repo:tag "v1"
+            repo:push "v1"]]
+        assert.equal("v1", w:git(w.origin, "tag"))
+        os.remove(hook)
+        t.write(w.origin .. "/hooks/pre-receive", "#!/bin/sh\nkill -9 $PPID\n", "755")
+        w:fails("remote", [[repo:tag "v2" repo:push "v2"]])
+        assert.equal("v1", w:git(w.origin, "tag"))
+    end)
+
     it("asks nothing: an unknown host, a key that is not accepted, a passphrase", function()
         local stranger, locked = sshd.key(w.home .. "/other"), w.home .. "/locked"
         t.run { "ssh-keygen", "-q", "-t", "ed25519", "-N", "a passphrase", "-f", locked }
