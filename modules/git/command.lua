@@ -44,6 +44,9 @@ function command.word(value, where, what)
             value == nil and "missing" or value == "" and "empty" or "a " .. type(value)))
     elseif value:find("^%-") or value:find("%c") then
         rt.raise("usage", ("%s: %s %q cannot be: it begins with - or holds a control character"):format(where, what, value))
+    elseif value:find("^%a[%w+.-]*://[^/@]*:[^/@]*@") then
+        rt.raise("usage", ("%s: %s holds a password, and every user of the machine can read a command's arguments (ps); leave it"
+            .. " to git's credential helper, or give env = { … }"):format(where, what))
     end
     return value
 end

@@ -23,14 +23,6 @@ local function cloned(args, ctx, repo)
     return { path = args.path, sha = command.resolve(ctx, repo, "HEAD"), branch = command.branch(ctx, repo) }
 end
 
-local function refuse_password(url, where)
-    if url:find("^%a[%w+.-]*://[^/@]*:[^/@]*@") then
-        rt.raise("usage", where .. ": the URL holds a password, and every user of the machine can read a command's arguments"
-            .. " (ps); leave it to git's credential helper, or give env = { … }")
-    end
-    return url
-end
-
 local clone = rt.effect {
     name = "git.clone",
     class = "probed",
@@ -39,9 +31,6 @@ local clone = rt.effect {
         local given = rt.options(options or {}, { ref = "string", depth = "integer", bare = "boolean", submodules = "boolean",
             env = "table", timeout = "duration" }, "git.clone")
         word(url, "git.clone", "the URL")
-        if type(url) == "string" then
-            refuse_password(url, "git.clone")
-        end
         if given.depth and given.depth < 1 then
             rt.raise("usage", "git.clone: depth is a number of commits")
         end

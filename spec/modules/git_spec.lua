@@ -137,7 +137,10 @@ describe("git: what a repository says", function()
         w:fails("usage", [[repo:checkout "--force"]])
         w:fails("usage", [[repo:checkout(secret "TOKEN")]], { env = { TOKEN = "very-secret-token" } })
         w:fails("usage", [[repo:push { "main", remot = "origin" }]])
-        w:fails("usage", [[git.clone("https://dana:hunter22@example.com/x", "x")]])
+        for _, call in ipairs { 'git.clone("https://dana:hunter22@example.com/x", "x")',
+            'repo:remote_ref("main", { remote = "https://dana:hunter22@example.com/x" })' } do
+            assert.not_matches("hunter22", w:fails("usage", call).message, 1, true)
+        end
         assert.matches('did you mean "status"', w:fails("usage", [[repo:statsu()]]).message, 1, true)
         w:fails("usage", [[repo.status()]])
     end)
