@@ -227,7 +227,8 @@ local function settle(def, args, ctx, class, scope, begun_seq, cancelled)
             ctx.again = true
             return false
         end
-        why = why .. ", and its probe cannot tell whether it is done"
+        local reason = ok and value or not ok and engine.as_error(verdict).message
+        why = why .. ", and its probe cannot tell whether it is done" .. (type(reason) == "string" and ": " .. reason or "")
     end
     if scope.opts and scope.opts.done then
         local verdict, value = check.probe(scope, scope.opts.done)

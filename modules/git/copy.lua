@@ -72,7 +72,7 @@ local clone = rt.effect {
             and (args.bare or command.status(ctx, repo, { limit = 1 }).total == 0) then
             return "done", cloned(args, ctx, repo)
         end
-        return "unknown"
+        return "unknown", args.path .. " is there, and is no whole clone that this run made"
     end,
     sample = function(args)
         return { path = args.path, sha = rt.unknown("HEAD of " .. tostring(args.url)), branch = rt.unknown "branch" }
@@ -139,7 +139,7 @@ local add_worktree = rt.effect {
             and command.status(ctx, { path = args.path, env = args.repo.env }, { limit = 1 }).total == 0 then
             return "done", { path = args.path, sha = args.sha }
         end
-        return "unknown"
+        return "unknown", args.path .. " is there, and is no whole working tree of that commit"
     end,
     sample = function(args) return { path = args.path, sha = args.sha } end,
     exact = { "path" },

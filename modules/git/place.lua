@@ -17,6 +17,11 @@ function place.here(ctx, repo)
     return place.at(command.resolve(ctx, repo, "HEAD"), command.branch(ctx, repo))
 end
 
+--- For a person.
+function place.told(at)
+    return "HEAD is at " .. (at.sha and command.short(at.sha) or "no commit") .. (at.branch and " on " .. at.branch or "")
+end
+
 function place.same(a, b)
     return a.sha == b.sha and a.branch == b.branch
 end
@@ -24,13 +29,14 @@ end
 --- Done, undone or neither: by where HEAD is, and whether the files are those of it.
 function place.probe(args, ctx)
     local now = place.here(ctx, args.repo)
-    local clean = command.status(ctx, args.repo, { limit = 1 }).total == 0
+    local status = command.status(ctx, args.repo, { limit = 5 })
+    local clean = status.total == 0
     if (clean or args.dirty) and place.same(now, args) then
         return "done", place.moved(args)
     elseif clean and place.same(now, args.before) then
         return "undone"
     end
-    return "unknown"
+    return "unknown", place.told(now) .. (clean and "" or ", with changes that are not committed: " .. command.listed(status))
 end
 
 --- The result of a command that went to args.sha, or why it did not. Its exit code is also that of a hook that ran when all

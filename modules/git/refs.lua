@@ -93,7 +93,7 @@ local make_tag = rt.effect {
         elseif command.resolve(ctx, args.repo, object) == args.sha then
             return "done", made_tag(args, object)
         end
-        return "unknown"
+        return "unknown", "there is a tag of that name at another commit"
     end,
     sample = function(args) return made_tag(args, rt.unknown "tag") end,
 }
@@ -228,7 +228,7 @@ local do_push = rt.effect {
         elseif object == args.before then
             return "undone"
         end
-        return "unknown"
+        return "unknown", ("%s has %s there now"):format(args.remote, object and short(object) or "nothing")
     end,
     sample = pushed,
     destructive = function(args)

@@ -101,12 +101,12 @@ local do_revert = rt.effect {
         command.fail(ctx, repo, result, "git", ("nothing was reverted in %s"):format(repo.path))
     end,
     probe = function(args, ctx)
-        if busy(ctx, args.repo) then
-            return "unknown"
-        end
+        local doing = busy(ctx, args.repo)
         local now = place.here(ctx, args.repo)
-        if now.branch ~= args.before.branch then
-            return "unknown"
+        if doing then
+            return "unknown", args.repo.path .. " is in the middle of it (" .. doing .. ")"
+        elseif now.branch ~= args.before.branch then
+            return "unknown", place.told(now)
         elseif now.sha == args.before.sha then
             return "undone"
         end
@@ -114,7 +114,7 @@ local do_revert = rt.effect {
         if tonumber(count.out) == #args.commits and command.is_ancestor(ctx, args.repo, args.before.sha, now.sha) then
             return "done", reverted(args, ctx)
         end
-        return "unknown"
+        return "unknown", place.told(now)
     end,
     sample = function(args)
         return { sha = rt.unknown "commit", branch = args.before.branch, before = args.before, reverted = args.commits }
