@@ -7,7 +7,7 @@ local describe, excerpt = asked.describe, client.excerpt
 local NO_DATA = { dns = true, network = true }
 local NO_ANSWER = {
     connect = true, dns = true, network = true, reset = true, timeout = true, tls = true, protocol = true,
-    body_too_large = true, redirect = true,
+    body_too_large = true, redirect = true, private_address = true,
 }
 
 local function no_answer(args, err)

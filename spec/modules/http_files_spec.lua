@@ -275,6 +275,8 @@ describe("public_only", function()
             assert.equal("private_address", err.code, url)
             assert.matches("which is no public address; not connected", err.message)
         end
+        local e = value([[ local e = http.check(U, { public_only = true }) return { e.verdict, e.measured } ]], { U = server.url })
+        assert.same({ "fail", "no answer: private_address" }, e)
         assert.equal("", server.seen)
         assert.equal("ok", value([[ return http.get(U).body ]], { U = server.url }))
     end)
