@@ -78,7 +78,7 @@ local function context(scope, key, def)
     local id = engine.slug(key)
     return {
         id = id, key = key, approve = ask_person, log = scope.log, dir = engine.run.run_dir, name = def.name,
-        progress = progress_of(scope),
+        progress = progress_of(scope), unit = scope.key,
     }
 end
 

@@ -23,10 +23,10 @@ struct chunk {
 struct rh_http_file {
     uv_work_t work;
     int fd;
-    char *path, *folder, *temp; /* temp: what a sink writes until it is finished */
-    int64_t offset, size;       /* of a source */
-    int64_t read;               /* of a source, by the pool */
-    struct chunk front, back;   /* front is the transfer's, back the pool's */
+    char *path, *folder, *temp;  /* temp: what a sink writes until it is finished */
+    int64_t offset, size, whole; /* of a source; whole: of its file */
+    int64_t read;                /* of a source, by the pool */
+    struct chunk front, back;    /* front is the transfer's, back the pool's */
     struct sha256_ctx sha;
     int64_t bytes; /* hashed */
     bool busy;  /* the pool has `back`; of the fields below and above only flags may be touched */
@@ -82,6 +82,7 @@ void rh_http_file_close(rh_http_file *file)
 rh_error *rh_http_file_error(rh_http_file *file) { return &file->error; }
 int64_t rh_http_file_bytes(const rh_http_file *file) { return file->bytes; }
 int64_t rh_http_source_size(const rh_http_file *file) { return file->size; }
+int64_t rh_http_source_whole(const rh_http_file *file) { return file->whole; }
 
 void rh_http_file_digest(const rh_http_file *file, char out[RH_SHA256_HEX])
 {
@@ -275,6 +276,7 @@ rh_http_file *rh_http_source(const char *path, int64_t offset, int64_t size, rh_
         return NULL;
     }
     file->offset = offset;
+    file->whole = there.st_size;
     file->size = size < 0 ? there.st_size - offset : size;
     file->ended = file->size == 0;
     return file;

@@ -26,6 +26,7 @@ enum { RH_HTTP_LATER = -1, RH_HTTP_BROKEN = -2 };
 rh_http_file *rh_http_source(const char *path, int64_t offset, int64_t size, rh_http_file_fn ready,
                              void *data, rh_error *error);
 int64_t rh_http_source_size(const rh_http_file *file);
+int64_t rh_http_source_whole(const rh_http_file *file); /* of the file that it is a part of */
 /* Up to `room` bytes; 0 at the end, RH_HTTP_LATER, or RH_HTTP_BROKEN (rh_http_file_error). */
 int64_t rh_http_file_take(rh_http_file *file, char *bytes, size_t room);
 void rh_http_file_rewind(rh_http_file *file);

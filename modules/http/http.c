@@ -42,6 +42,7 @@ void rh_http_transfer_free(transfer *t)
     rh_http_file_close(t->source);
     rh_http_file_close(t->sink);
     rh_buffer_free(&t->upload);
+    free(t->progress);
     free(t->label);
     free(t);
 }
@@ -257,6 +258,7 @@ static bool set_up(transfer *t, const rh_http_spec *spec, rh_error *error)
     if (!rh_http_set_request(t, spec, error) || !open_sink(t, spec, error))
         return false;
     rh_http_set_answer(t);
+    rh_http_set_progress(t, spec);
     return true;
 }
 

@@ -290,6 +290,7 @@ rh_http_parts *rh_http_read_spec(lua_State *L, rh_http_spec *spec)
         .file = text_field(L, "file"),
         .to = text_field(L, "to"),
         .to_mark = text_field(L, "to_mark"),
+        .progress = text_field(L, "progress"),
         .sha256 = text_field(L, "sha256"),
         .bearer = text_field(L, "bearer"),
         .ca = text_field(L, "ca"),

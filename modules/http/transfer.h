@@ -1,5 +1,6 @@
 /* One transfer of libcurl's, from rh_http_start() to its end: what the engine's files share.
- *   http.c    begins and ends it     send.c    what is sent     answer.c    what comes back */
+ *   http.c    begins and ends it     send.c    what is sent     answer.c    what comes back
+ *   progress.c  how far it is */
 #ifndef RH_MODULES_HTTP_TRANSFER_H
 #define RH_MODULES_HTTP_TRANSFER_H
 
@@ -32,7 +33,9 @@ typedef struct rh_http_transfer {
     rh_http_jar *jar;
     rh_http_file *sink; /* where the answer goes, or NULL: request->body */
     char sha256[RH_SHA256_HEX];
-    char *label; /* "GET https://…", masked, for messages */
+    char *progress;                 /* key of the step that hears of it, or NULL */
+    int64_t told_us, before, whole; /* before: bytes of the file that other requests send */
+    char *label;                    /* "GET https://…", masked, for messages */
     size_t max_body;
     bool too_large, headers_too_large;
     char refused[64]; /* the private address that was not connected to */
@@ -51,6 +54,9 @@ void rh_http_transfer_free(rh_http_transfer *t);
 bool rh_http_set_request(rh_http_transfer *t, const rh_http_spec *spec, rh_error *error);
 /* send.c: the signature's last part, once the hash of what is sent is known (hex). */
 void rh_http_set_headers(rh_http_transfer *t, const char *sha256);
+
+/* progress.c: says how far it is, as an ephemeral event, 4 times a second. */
+void rh_http_set_progress(rh_http_transfer *t, const rh_http_spec *spec);
 
 /* answer.c: takes in what the server sends, and says how it ended. */
 void rh_http_set_answer(rh_http_transfer *t);

@@ -207,7 +207,7 @@ local function put_whole(args, what)
     return 1
 end
 
-local function send_parts(args, upload, size, ctx, what)
+local function send_parts(args, upload, size, what)
     local part = math.max(PART, (size // MOST_PARTS // MiB + 1) * MiB)
     local xml, count = { "<CompleteMultipartUpload>" }, 0
     for offset = 0, size - 1, part do
@@ -218,7 +218,6 @@ local function send_parts(args, upload, size, ctx, what)
         })
         xml[#xml + 1] = ("<Part><PartNumber>%d</PartNumber><ETag>%s</ETag></Part>"):format(count,
             (answer.headers.etag or ""):gsub('"', "&quot;"))
-        ctx.progress(offset + length, size, "bytes")
     end
     xml[#xml + 1] = "</CompleteMultipartUpload>"
     demand(args.where, "POST", args.key, what, { query = { uploadId = upload }, body = table.concat(xml), timeout = "10m",
@@ -226,12 +225,12 @@ local function send_parts(args, upload, size, ctx, what)
     return count
 end
 
-local function put_in_parts(args, size, ctx, what)
+local function put_in_parts(args, size, what)
     abort_leftovers(args.where, args.key, what)
     local begun = demand(args.where, "POST", args.key, what, { query = { uploads = "" },
         headers = { ["x-amz-meta-sha256"] = args.sha256 } })
     local upload = element(begun.body, "UploadId")
-    local ok, result = pcall(send_parts, args, upload, size, ctx, what)
+    local ok, result = pcall(send_parts, args, upload, size, what)
     if not ok and not (type(result) == "table" and result.code == "no_upload") then
         pcall(abort, args.where, args.key, upload)
         error(result, 0)
@@ -306,7 +305,7 @@ Bucket.put = rt.effect {
     describe = function(args)
         return ("copy %s to %s"):format(args.file, named(args.where, args.key))
     end,
-    call = function(args, ctx)
+    call = function(args)
         local what = ("copy %s to %s"):format(args.file, named(args.where, args.key))
         local there = fs.stat(args.file)
         if not there or there.type ~= "file" then
@@ -314,7 +313,7 @@ Bucket.put = rt.effect {
         end
         args.sha256 = args.sha256 or fs.sha256(args.file)
         local size = there.size
-        local parts = size > PART and put_in_parts(args, size, ctx, what) or put_whole(args, what)
+        local parts = size > PART and put_in_parts(args, size, what) or put_whole(args, what)
         local there_now = prove(args, size, what)
         return { url = named(args.where, args.key), key = args.key, bytes = size, sha256 = args.sha256, etag = there_now.etag,
             parts = parts, verified = args.verify }

@@ -143,6 +143,22 @@ describe("http.download", function()
         assert.is_true(tonumber(r[2]) < 96 * 1024, "peak " .. r[2] .. " KiB")
     end)
 
+    it("tells how far it is", function()
+        local slow = t.nginx { http = "server { listen 127.0.0.1:$port1; root $folder; limit_rate 2m; }" }
+        t.write(slow.folder .. "/f", ("x"):rep(2000000))
+        local _, run = value([[ http.download(U .. "/f", { to = "t" }) http.sha256(U .. "/f") ]],
+            { U = "http://127.0.0.1:" .. slow.ports[1] })
+        local told = {}
+        for _, event in ipairs(run.events) do
+            if event.type == "progress" then
+                assert.same({ "ask", 2000000, "bytes" }, { event.key, event.payload.total, event.payload.unit })
+                told[#told + 1] = event.payload.done
+            end
+        end
+        assert.is_true(#told >= 4, #told .. " were told")
+        assert.is_true(told[1] > 0 and told[2] > told[1] and told[#told] <= 2000000)
+    end)
+
     it("leaves nothing behind when its step ends it", function()
         local still = canned("HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n" .. ("x"):rep(1000000))
         local folder = t.temp()
