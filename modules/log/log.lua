@@ -178,10 +178,14 @@ end
 
 local tidied
 
--- What a host that died while it read has left.
-local function tidy(fs, folder)
+-- What a host that died while it read has left: the file, and perhaps the command that goes on writing to it.
+local function tidy(sh, fs, folder)
     for _, name in ipairs(tidied and {} or fs.work { verb = "list", path = folder }) do
-        if name:find("^lines%-") then
+        local id = name:match("^lines%-(.+)$")
+        if id then
+            if sh.state(id) == "alive" then
+                sh.stop(id)
+            end
             fs.work { verb = "remove", path = folder .. "/" .. name }
         end
     end
@@ -191,7 +195,7 @@ end
 -- Its output becomes a file, masked by the guardian, whatever its size.
 local function run_command(args, ctx)
     local sh, fs = rt.native("sh"), rt.native("fs")
-    tidy(fs, ctx.dir)
+    tidy(sh, fs, ctx.dir)
     local n, id = 0
     repeat
         n = n + 1

@@ -333,7 +333,7 @@ describe("log.command", function()
     it("tidies up after a host that died while it read", function()
         local folder = t.temp()
         local path = t.playbook(PLAY:format [[
-            return log.command({ "sh", "-c", "touch reading; until test -e go; do sleep 0.02; done; echo x" })
+            return log.command({ "sh", "-c", "touch reading; until test -e go; do echo x; sleep 0.02; done" })
                 :find("x", { since = 0 }).count]], "tidy", folder)
         local state = folder .. "/state"
         local host = t.start_host { path, state = state, cwd = folder }
@@ -341,8 +341,11 @@ describe("log.command", function()
         t.eventually("it reads", function() return t.exists(folder .. "/reading") end)
         host:kill("sigkill")
         host:wait()
+        os.remove(folder .. "/reading")
+        local again = t.start_host { "resume", state = state, cwd = folder }
+        t.eventually("it reads anew", function() return t.exists(folder .. "/reading") end)
         t.write(folder .. "/go", "")
-        local again = t.host { "resume", state = state, cwd = folder }
+        again:wait()
         assert.equal(0, again.code, again.out .. again.err)
         for _, name in ipairs(t.list(state .. "/runs/" .. t.list(state .. "/runs")[1])) do
             assert.not_matches("^lines", name)
