@@ -333,7 +333,7 @@ describe("log.command", function()
     it("tidies up after a host that died while it read", function()
         local folder = t.temp()
         local path = t.playbook(PLAY:format [[
-            return log.command({ "sh", "-c", "touch reading; until test -e go; do echo x; sleep 0.02; done" })
+            return log.command({ "sh", "-c", "touch reading; until test -e go; do sleep 0.02; done; echo x; sleep 0.2" })
                 :find("x", { since = 0 }).count]], "tidy", folder)
         local state = folder .. "/state"
         local host = t.start_host { path, state = state, cwd = folder }
