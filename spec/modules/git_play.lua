@@ -19,7 +19,8 @@ function G.home()
 end
 
 function G.environment(home)
-    return { HOME = home, GIT_CONFIG_NOSYSTEM = "1", XDG_CONFIG_HOME = home, GNUPGHOME = home .. "/gnupg" }
+    return { HOME = home, GIT_CONFIG_NOSYSTEM = "1", GIT_CONFIG_GLOBAL = home .. "/.gitconfig", XDG_CONFIG_HOME = home,
+        GNUPGHOME = home .. "/gnupg" }
 end
 
 local World = {}

@@ -37,7 +37,8 @@ describe("destructive", function()
     end
     for _, text in ipairs {
         "pnpm db:push", "npx prisma migrate deploy", "select truncate(price, 2) from orders", "docker compose down",
-        "docker compose up -d -V", "git push origin main --follow-tags", "git push --tags", "git reset --soft HEAD^", "git clean -nd", "rm -rf build/tmp",
+        "docker compose up -d -V", "git push origin main --follow-tags", "git push --tags",
+        "git reset --soft HEAD^", "git clean -nd", "rm -rf build/tmp",
         "rm /tmp/lock", "rm -rf /srv/app/releases/3", "select * from dropped", "git fetch --force",
         "delete from sessions where id = 1", "docker run -v /a:/b x",
     } do
