@@ -248,7 +248,7 @@ void rh_http_fill_result(rh_http_transfer *t)
     request->reused = connects == 0;
     request->ms = (us + 500) / 1000;
     request->retry_after = retry_after;
-    if (t->source) {
+    if (t->source && rh_http_source_is_sent(t->source)) {
         request->sent = rh_http_file_bytes(t->source);
         rh_http_file_digest(t->source, request->sent_sha256);
     }

@@ -75,11 +75,27 @@ void rh_http_file_close(rh_http_file *file)
     if (!file)
         return;
     atomic_store(&file->closed, true);
+    if (file->temp &&
+        !(file->busy && file->finished)) { /* now: the next attempt has the same name */
+        unlink(file->temp);
+        free(file->temp);
+        file->temp = NULL;
+    }
     if (!file->busy)
         free_file(file);
 }
 
-rh_error *rh_http_file_error(rh_http_file *file) { return &file->error; }
+rh_error *rh_http_file_error(rh_http_file *file)
+{
+    static rh_error none;
+    return file->busy ? &none : &file->error;
+}
+
+bool rh_http_source_is_sent(const rh_http_file *file)
+{
+    return !file->busy && file->ended && file->front.at == file->front.size;
+}
+
 int64_t rh_http_file_bytes(const rh_http_file *file) { return file->bytes; }
 int64_t rh_http_source_size(const rh_http_file *file) { return file->size; }
 int64_t rh_http_source_whole(const rh_http_file *file) { return file->whole; }
@@ -342,7 +358,9 @@ static bool open_target(rh_http_file *file, const char *mark, int mode, rh_error
                                          : rh_strndup(file->path, (size_t)(slash - file->path));
     char *temp = rh_format("%s/.%s.%s", file->folder, slash ? slash + 1 : file->path,
                            mark ? mark : "XXXXXX");
-    file->fd = mark ? open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600)
+    if (mark)
+        unlink(temp); /* of a process that was killed */
+    file->fd = mark ? open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)
                     : mkostemp(temp, O_CLOEXEC);
     if (file->fd < 0) {
         rh_fail_errno(error, errno, "cannot write %s", file->path);

@@ -29,13 +29,15 @@ int64_t rh_http_source_size(const rh_http_file *file);
 int64_t rh_http_source_whole(const rh_http_file *file); /* of the file that it is a part of */
 /* Up to `room` bytes; 0 at the end, RH_HTTP_LATER, or RH_HTTP_BROKEN (rh_http_file_error). */
 int64_t rh_http_file_take(rh_http_file *file, char *bytes, size_t room);
+/* Everything was taken: only then its bytes and its digest are those of all. */
+bool rh_http_source_is_sent(const rh_http_file *file);
 void rh_http_file_rewind(rh_http_file *file);
 /* Hashes all of it; then done(data), which may take the digest and must rewind it. */
 void rh_http_file_hash(rh_http_file *file, rh_http_file_fn done);
 
 /* Where an answer goes: a file beside `path` that takes its place when it is finished, with its mode or
  * `mode` (< 0: 0644). path NULL: it is only hashed. `mark` is in that file's name, so that the one which a
- * killed process has left is written over when the same is done again; NULL: the name is a new one. */
+ * killed process has left is replaced when the same is done again; NULL: the name is a new one. */
 rh_http_file *rh_http_sink(const char *path, const char *mark, int mode, rh_http_file_fn ready,
                            void *data, rh_error *error);
 /* All of the bytes or none: their number, RH_HTTP_LATER, or RH_HTTP_BROKEN. */
@@ -44,7 +46,7 @@ int64_t rh_http_file_give(rh_http_file *file, const char *bytes, size_t size);
  * and puts it into its place; then done(data): see rh_http_file_error. */
 void rh_http_file_finish(rh_http_file *file, const char *sha256, rh_http_file_fn done);
 
-/* What went wrong, or an empty error. */
+/* What went wrong, or an empty error; while the pool is at it that is not known yet. */
 rh_error *rh_http_file_error(rh_http_file *file);
 /* Bytes that went through it, and their SHA-256 in hex: once a source is at its end or a sink is finished. */
 int64_t rh_http_file_bytes(const rh_http_file *file);

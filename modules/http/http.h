@@ -92,10 +92,11 @@ typedef struct rh_http_request {
     rh_buffer body;
     char *redirect; /* where a 3xx points to, absolute; or NULL */
     rh_http_redirect redirect_to;
-    int64_t retry_after;              /* seconds, from Retry-After; 0: none */
-    int64_t ms;                       /* from sending to the end of the body */
-    int64_t sent, received;           /* bytes of `file`; of what went to `to` or was hashed */
-    char sent_sha256[65], sha256[65]; /* their SHA-256 in hex, or "" */
+    int64_t retry_after; /* seconds, from Retry-After; 0: none */
+    int64_t ms;          /* from sending to the end of the body */
+    int64_t sent,
+        received; /* bytes of `file`, if all of it was sent; of what went to `to` or was hashed */
+    char sent_sha256[65], sha256[65];        /* their SHA-256 in hex, or "" */
     struct rh_http_certificate *certificate; /* tls.h; NULL: not asked for, or no TLS */
     bool private_peer;                       /* the address that answered is no public one */
     bool reused;                             /* went over a kept connection */

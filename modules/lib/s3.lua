@@ -201,7 +201,7 @@ end
 local function put_whole(args, what)
     local sent = demand(args.where, "PUT", args.key, what, { file = args.file,
         headers = { ["x-amz-meta-sha256"] = args.sha256 } }).sent
-    if sent.sha256 ~= args.sha256 then
+    if not sent or sent.sha256 ~= args.sha256 then
         changed(args.file)
     end
     return 1

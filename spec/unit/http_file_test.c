@@ -250,6 +250,36 @@ static void leaves_nothing_when_it_is_let_go(void **state)
     free(to);
 }
 
+static void begins_again_while_the_first_is_written(void **state)
+{
+    (void)state;
+    rh_error error = {0};
+    char *to = path_of("to"), *bytes = rh_alloc(LARGE), digest[RH_SHA256_HEX];
+    rh_sha256_hex(bytes, LARGE, digest);
+    rh_http_file *first = rh_http_sink(to, "mark", -1, count, NULL, &error);
+    memset(bytes, 'x', LARGE);
+    give_all(first, bytes, 600000); /* the pool writes now */
+    rh_http_file_close(first);
+    memset(bytes, 0, LARGE);
+    rh_http_file *second = rh_http_sink(to, "mark", -1, count, NULL, &error);
+    assert_non_null(second);
+    give_all(second, bytes, LARGE);
+    rh_http_file_finish(second, digest, count);
+    await_call();
+    assert_false(rh_error_is_set(rh_http_file_error(second)));
+    rh_http_file_close(second);
+    rh_http_file *source = rh_http_source(to, 0, -1, count, NULL, &error);
+    char there[RH_SHA256_HEX];
+    rh_http_file_hash(source, count);
+    await_call();
+    rh_http_file_digest(source, there);
+    assert_string_equal(there, digest);
+    rh_http_file_close(source);
+    assert_int_equal(count_files(), 1);
+    free(bytes);
+    free(to);
+}
+
 static void says_that_nothing_more_fits(void **state)
 {
     (void)state;
@@ -351,10 +381,15 @@ static void knows_private_addresses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(gives_a_part_and_its_digest), TEST(begins_again_wherever_it_was),
-        TEST(notices_that_a_file_shrinks), TEST(can_be_let_go_while_it_reads),
-        TEST(puts_a_file_into_its_place),  TEST(leaves_nothing_when_it_is_let_go),
-        TEST(says_that_nothing_more_fits), TEST(tells_percentiles),
+        TEST(gives_a_part_and_its_digest),
+        TEST(begins_again_wherever_it_was),
+        TEST(notices_that_a_file_shrinks),
+        TEST(can_be_let_go_while_it_reads),
+        TEST(puts_a_file_into_its_place),
+        TEST(leaves_nothing_when_it_is_let_go),
+        TEST(begins_again_while_the_first_is_written),
+        TEST(says_that_nothing_more_fits),
+        TEST(tells_percentiles),
         TEST(knows_private_addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
