@@ -24,13 +24,14 @@ Migration.__index = Migration
 
 local OPTIONS = {
     tool = { "string", required = true, one_of = DRIVERS }, db = { "table", required = true }, backup = "any",
-    max_age = { "duration", default = 3600000 }, cwd = "string", env = "table", command = "table",
+    max_age = { "duration", default = 3600000 }, cwd = "string", env = "table", command = "table", log = "string",
     timeout = { "duration", default = 1800000 }, lock_timeout = { "duration", default = 30000 }, destructive = "string",
     when = "any", only = "any", on_failure = "any", key = "any",
 }
 
 local function new(where, given)
-    local driver = require("rollout.migrate_" .. rt.options({ tool = given.tool }, { tool = OPTIONS.tool }, where).tool)
+    local tool = type(given) == "table" and { tool = given.tool } or given
+    local driver = require("rollout.migrate_" .. rt.options(tool, { tool = OPTIONS.tool }, where).tool)
     local spec = {}
     for _, part in ipairs { OPTIONS, driver.options } do
         for name, kind in pairs(part) do
@@ -96,12 +97,20 @@ local function session(self)
     return env
 end
 
+local function keep_log(self, ran)
+    if self.given.log then
+        fs.write(self.given.log, ran.out .. ran.err)
+        attach(self.given.log)
+    end
+    return ran
+end
+
 --- Runs the tool: { code, out, err, ms }, whatever its code, or { ended = why } where it was not done in time.
 function Migration:run_tool(argv)
     local ok, ran = pcall(sh.run, argv, { cwd = self.given.cwd, env = session(self), ok = ANY, capture = "4MiB",
         timeout = ("%dms"):format(self.given.timeout), destructive = self.given.destructive })
     if ok then
-        return ran
+        return keep_log(self, ran)
     elseif ran.code ~= "timeout" then
         error(ran, 0)
     end
@@ -213,13 +222,15 @@ end
 local function failure(self, before, status, ran)
     local applied = without(status.applied, set_of(before.status.applied))
     local lines = { ("%s did not migrate %s: %s"):format(self.given.tool, tostring(self.given.db.name),
-        ran.ended or ran.why or "it exited with " .. ran.code) }
+        ran.why or ran.ended or "it exited with " .. ran.code) }
     local said = last_lines(ran.out .. "\n" .. ran.err, 12)
     if said ~= "" and not ran.ended then
         lines[#lines + 1] = "it said:\n  " .. said
     end
-    lines[#lines + 1] = "applied: " .. listed(applied)
-    lines[#lines + 1] = "not applied: " .. listed(status.pending)
+    if not status.unknown then
+        lines[#lines + 1] = "applied: " .. listed(applied)
+        lines[#lines + 1] = "not applied: " .. listed(status.pending)
+    end
     if status.half then
         lines[#lines + 1] = ("half done: %s. %s"):format(listed(status.half), status.way_out)
     end
@@ -247,17 +258,22 @@ function Migration:run()
         self.driver:prepare()
     end
     local mark = self.database:mark()
-    self.before = { at = time.now(), snapshot = self.database:snapshot(true), status = self.driver:status() }
+    self.before = { mark = mark, at = time.now(), snapshot = self.database:snapshot(true), status = self.driver:status() }
     local before = self.before
     if #before.status.pending == 0 then
         return record(self, before, before.status)
     end
     local ran = self.driver:apply(before.status)
-    if ran.ended then
-        ran.left = self.database:sweep(mark, application())
-    end
     self.given.db:wrote()
-    local status = self.driver:status()
+    local ok, status = pcall(function()
+        ran.left = ran.ended and self.database:sweep(mark, application())
+        return self.driver:status()
+    end)
+    if not ok then
+        ran.why = ("%s; what is applied cannot be told: %s"):format(ran.ended or ran.why or "it exited with " .. ran.code,
+            status.message)
+        status = { applied = {}, pending = {}, unknown = true }
+    end
     if ran.code ~= 0 or ran.why or status.half or #status.pending > 0 then
         fail(failure(self, before, status, ran))
     end
@@ -269,6 +285,10 @@ function Migration:settled()
     local before = self.before
     if not before then
         return nil
+    end
+    local left = self.database:left(before.mark, application())
+    if #left > 0 then
+        fail(("the server is still at work on %s: await its end, or end it, and resume"):format(table.concat(left, "; ")))
     end
     local status = self.driver:status()
     if status.half then
@@ -292,6 +312,9 @@ local function skipped(given)
 end
 
 local function apply(_, name, options)
+    if type(name) ~= "string" then
+        rt.raise("usage", "migrate: its first argument is its name: migrate(\"migrate\", { tool = …, db = …, backup = … })")
+    end
     local self = new(("migrate %q"):format(tostring(name)), options)
     local given = self.given
     local function with(more)

@@ -99,6 +99,24 @@ local LEFT = {
 }
 local END = { pg = "SELECT pg_terminate_backend(%d)", mysql = "KILL %d" }
 
+local PAUSE = { pg = "SELECT 1 AS one FROM pg_sleep(1)", mysql = "SELECT sleep(1)" }
+
+--- What a tool that is gone has left running there: its statements. A server that looks after its client ends them within
+--- seconds, which are waited for.
+function Database:left(mark, application)
+    local list
+    for try = 1, 5 do
+        list = {}
+        for i, session in ipairs(self.db:query(LEFT[self.kind], mark, application)) do
+            list[i] = session.statement
+        end
+        if #list == 0 or try == 5 then
+            return list
+        end
+        self.db:value(PAUSE[self.kind])
+    end
+end
+
 --- Ends what a tool that was killed left running; the statements, oldest first.
 function Database:sweep(mark, application)
     local ended = {}

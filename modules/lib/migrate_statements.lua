@@ -128,6 +128,8 @@ function statements.split(sql, kind)
     sql = sql:gsub("^\239\187\191", "") -- a byte order mark
     local list, from, at, delimiter, depth, before = {}, 1, 1, ";", 0, nil
     local line, counted = 1, 1
+    -- Only these words change what ends a statement; without them all others are passed over at once.
+    local worded = sql:upper():find(kind == "pg" and "ATOMIC" or "DELIMITER", 1, true) ~= nil
     local function add(to)
         local text, begins = trimmed(sql, from, to, kind)
         if text then
@@ -138,7 +140,7 @@ function statements.split(sql, kind)
     while at <= #sql do
         local character = sql:sub(at, at)
         local after = skip[kind](sql, at, character)
-        local word = not after and sql:match("^[%a_][%w_]*", at)
+        local word = worded and not after and sql:match("^[%a_][%w_]*", at)
         if after then
             at = after
         elseif word then
@@ -158,7 +160,7 @@ function statements.split(sql, kind)
             at = at + #delimiter
             from = at
         else
-            at = at + 1
+            at = worded and at + 1 or sql:find("['\"`$%-/#;]", at + 1) or #sql + 1
         end
     end
     add(#sql)

@@ -132,6 +132,28 @@ for name, start in pairs(WORLDS) do
             return run
         end
 
+        it("says so when the database goes away under it", function()
+            local own = start()
+            play.fresh(own)
+            waiting()
+            local run = play.start(own:url(), migrate(), { folder = folder })
+            t.eventually("the migration runs", function() return t.exists(folder .. "/there") end, 30)
+            own:kill()
+            t.write(folder .. "/go", "")
+            run.host:wait(60)
+            local ended = play.read(t.digest_events(run.host))
+            assert.equal("Migrate/migrate", ended.failed)
+            assert.matches("what is applied cannot be told: ", ended.problem.message)
+            assert.matches("the backup from before it is there: ", ended.problem.message)
+        end)
+
+        it("keeps what the tool printed, also where it failed", function()
+            alembic.revision(folder, "aa02", "aa01", [[print("said by aa02"); raise Exception("no")]])
+            local run = migrated(migrate 'log = "migration.log"')
+            assert.equal(3, run.code, run.said)
+            assert.matches("said by aa02", t.read(folder .. "/migration.log"))
+        end)
+
         it("goes on when the host is killed", function()
             local run = begun()
             run.host:kill("sigkill")

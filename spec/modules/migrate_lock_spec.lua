@@ -44,10 +44,35 @@ for name, world in pairs(WORLDS) do
             alembic.revision(folder, "aa01", nil, [[op.execute("ALTER TABLE clients ADD COLUMN plan TEXT")]])
         end)
 
-        local function migrate(more)
+        local function migrate(more, variables)
             return ([[return migrate("migrate", { tool = "alembic", db = db, backup = backup, command = { %q },
-                env = { DATABASE_URL = cfg.DATABASE_URL }, %s })]]):format(alembic.python, more)
+                env = { %s DATABASE_URL = cfg.DATABASE_URL }, %s })]]):format(alembic.python, variables or "", more)
         end
+
+        it("is begun again when the server has given it up, and not before", function()
+            local run = play.start(server:url(), [[
+                step("wait", function() sh.run "touch backed-up; until test -e held; do sleep 0.02; done" end)
+                ]] .. migrate('lock_timeout = "10m"', 'PGOPTIONS = "-c client_connection_check_interval=0",'), { folder = folder })
+            t.eventually("the backup is made", function() return t.exists(folder .. "/backed-up") end, 30)
+            local holder = world.hold(server)
+            t.write(folder .. "/held", "")
+            t.eventually("the migration waits", function() return server:sql(world.others, "app") ~= "0" end, 30)
+            play.kill_all(run)
+            if name == "mysql" then -- looks by itself whether its client lives
+                t.eventually("the server has given it up", function() return server:sql(world.others, "app") == "0" end, 20)
+            else
+                local again = play.resume(run)
+                assert.equal(7, again.code, again.said)
+                assert.matches("the server is still at work on ALTER TABLE clients", again.out)
+            end
+            holder:write "COMMIT;\n"
+            holder:close_input()
+            holder:wait()
+            t.eventually("the server is done", function() return server:sql(world.others, "app") == "0" end, 10)
+            local again = play.resume(run)
+            assert.equal(0, again.code, again.said)
+            assert.same({ "aa01" }, again.result.applied)
+        end)
 
         it("is ended when its time is up, on the server too", function()
             local holder

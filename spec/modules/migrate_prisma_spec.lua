@@ -117,4 +117,25 @@ describe("migrate, prisma", function()
         assert.equal(1, run.code, run.said)
         assert.matches("refused", run.problem.message)
     end)
+
+    it("leaves a migration that was cut off in the middle to a person, by name", function()
+        first()
+        prisma.migration(folder, "20260102000000_slow", "INSERT INTO clients VALUES (1, 'a'); SELECT pg_sleep(60);")
+        local env = {}
+        for name, value in pairs(variables) do
+            env[name] = value
+        end
+        local run = play.start(server:url(), migrate(), { folder = folder, env = env })
+        t.eventually("the migration runs", function()
+            return server:sql [[SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%'
+                AND application_name <> 'psql']] ~= "0"
+        end, 30)
+        play.kill_all(run)
+        local again = play.resume(run)
+        assert.equal(7, again.code, again.said)
+        -- the server was told to look whether its client lives, so its session is gone as well
+        assert.equal("0", server:sql "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+        assert.matches("half done: 20260102000000_slow. it noted nothing", again.out)
+        assert.matches("migrate resolve %-%-rolled%-back", again.out)
+    end)
 end)
