@@ -456,6 +456,13 @@ function s3.bucket(options)
             rt.raise("usage", ("s3.bucket: %s is missing"):format(name))
         end
     end
+    if not rt.is_unknown(where.bucket) and not where.bucket:find("^%w[%w%.%-_]*$") then
+        rt.raise("usage", ("s3.bucket: %q is no bucket's name%s"):format(where.bucket, where.bucket:find("/", 1, true)
+            and "; what comes after it is its prefix" or ""))
+    end
+    if where.endpoint and not rt.is_unknown(where.endpoint) and not where.endpoint:find("^https?://[^/]") then
+        rt.raise("usage", ("s3.bucket: the endpoint %q is not an http:// or https:// URL"):format(where.endpoint))
+    end
     where.region = where.region or "us-east-1"
     where.endpoint = where.endpoint and where.endpoint:gsub("/+$", "")
     where.prefix = (where.prefix or ""):gsub("/+$", ""):gsub("^(.+)$", "%1/")

@@ -273,6 +273,8 @@ describe("rollout.s3", function()
         for text, part in pairs {
             ["s3.bucket { bucket = 'b', access_key = 'abcdef' }"] = "secret_key is missing",
             ["s3.bucket { bukket = 'b' }"] = 'did you mean "bucket"',
+            ["bucket { bucket = 'a/b' }"] = "is no bucket's name; what comes after it is its prefix",
+            ["bucket { endpoint = 'minio:9000' }"] = "is not an http:// or https:// URL",
             ["s3.bucket 'backups'"] = "is not s3://bucket/prefix",
             ["bucket():put { file = 'f' }"] = "key is missing",
             ["bucket():put { file = 'f', key = '' }"] = "key is the object's name",
