@@ -181,9 +181,9 @@ local function asks(key)
     return last.seq > (answered or 0)
 end
 
--- What became of an effect that was in flight when the host died. Returns true, value where it is settled; false where
--- it is to be run (again, or with ctx.adopting, to be found again).
-local function settle(def, args, ctx, class, scope, begun_seq, cancelled)
+-- What became of an effect that was in flight when the host died, or that says itself that it cannot tell (`unsure`, why).
+-- Returns true, value where it is settled; false where it is to be run (again, or with ctx.adopting, to be found again).
+local function settle(def, args, ctx, class, scope, begun_seq, cancelled, unsure)
     scope.late = ctx.key -- whatever it was, it was before this process
     local decision, decided_seq, _, replayed = host.recall("decision", ctx.key)
     if decision and decided_seq > begun_seq and not (replayed and decision.choice == "stop") then
@@ -199,8 +199,10 @@ local function settle(def, args, ctx, class, scope, begun_seq, cancelled)
         ctx.again = true
         return false
     end
-    local why = "the host ended while it was in flight"
-    if cancelled then
+    local why = unsure or "the host ended while it was in flight"
+    if unsure then
+        ctx.adopting = nil
+    elseif cancelled then
         why = "it was cancelled while it was in flight"
     elseif def.command then
         local state = host.command_state(ctx.id)
@@ -302,6 +304,15 @@ function journaled(def, args, class, scope, line)
     local ok, value = pcall(perform, def, args, ctx, scope)
     if ok then
         return finish(def, args, key, started, value)
+    end
+    if type(value) == "table" and value.code == "in_doubt" then
+        -- What it began may be done or not, as after a crash: its probe, the step's `done` or a person decides.
+        local _, seq = host.recall("effect.begin", key)
+        local settled, result = settle(def, args, ctx, class, scope, seq or 0, false, value.message)
+        if settled then
+            return finish(def, args, key, started, (host.keep(result)))
+        end
+        value = engine.error(value.detail or "lost", value.message) -- not done: a failure like any other
     end
     if engine.interrupts(value) or (type(value) == "table" and value.code == "guardian_lost") then
         if value.code ~= "guardian_lost" then

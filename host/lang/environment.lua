@@ -53,22 +53,26 @@ local function run_chunk(text, name, env, ...)
     return chunk(...)
 end
 
+-- What it asks for while it loads (rt.at_run_end) is the module's.
+local function load_as(name, fn, ...)
+    local around = engine.loading
+    engine.loading = name
+    return engine.finally(function() engine.loading = around end, fn, ...)
+end
+
 local function native_module(name)
     local native, sugar = host.module(name)
     if native == nil then
         return nil
     end
     engine.rt.natives[name] = native
-    local around = engine.loading
-    engine.loading = name
-    return engine.finally(function() engine.loading = around end,
-        assert(load(sugar, name, "b", setmetatable({}, { __index = _G }))), native, engine.rt)
+    return load_as(name, assert(load(sugar, name, "b", setmetatable({}, { __index = _G }))), native, engine.rt)
 end
 
 local function shipped_module(name)
     local path = host.module_path(name .. ".lua")
     if path then
-        return run_chunk(host.source(path), "@" .. path, environment.env, "rollout." .. name, engine.rt)
+        return load_as(name, run_chunk, host.source(path), "@" .. path, environment.env, "rollout." .. name, engine.rt)
     end
 end
 

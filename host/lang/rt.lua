@@ -64,6 +64,12 @@ function rt.raise(code, message, detail)
     engine.raise(code, message, detail)
 end
 
+--- Inside a change's call: what was begun may be done or not (a connection broke before the answer). The door settles it as after
+--- a crash: by the probe, the step's `done`, or a person; where it is not done, or may be done again, it has failed, with `code`.
+function rt.doubt(code, message)
+    error(engine.error("in_doubt", message, { control = true, detail = code }), 0)
+end
+
 function rt.mode()
     return host.run.mode
 end

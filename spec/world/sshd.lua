@@ -21,6 +21,7 @@ PermitRootLogin prohibit-password
 PrintMotd no
 PrintLastLog no
 MaxStartups 100
+Subsystem sftp internal-sftp
 ]]
 
 local Server = {}
