@@ -126,11 +126,14 @@ end
 function Prisma:resolve()
     local given = self.migration.given
     local name = given.applied or given.rolled_back
+    local argv = command(self, "resolve", given.applied and "--applied" or "--rolled-back", name)
     local _, half = self:rows()
-    if not half[1] or half[1].name ~= name then
+    if run.mode == "plan" then
+        return self.migration:run_tool(argv)
+    elseif not half[1] or half[1].name ~= name then
         fail(("%s did not fail: %s"):format(name, half[1] and "failed has " .. half[1].name or "no migration has"))
     end
-    local ran = self.migration:run_tool(command(self, "resolve", given.applied and "--applied" or "--rolled-back", name))
+    local ran = self.migration:run_tool(argv)
     local resolved = self:resolved()
     if not resolved then
         fail(("prisma migrate resolve exited with %d, and %s is not resolved:\n  %s"):format(ran.code, name, ran.err .. ran.out))
