@@ -257,8 +257,13 @@ function Migration:run()
     if self.driver.prepare then
         self.driver:prepare()
     end
-    local mark = self.database:mark()
-    self.before = { mark = mark, at = time.now(), snapshot = self.database:snapshot(true), status = self.driver:status() }
+    local mark, backup = self.database:mark(), self.given.backup
+    local at = time.now()
+    if backup and backup.time and at - backup.time > self.given.max_age then
+        fail(("the backup %s became %s old before the migration began, and it may be %s: make a new one"):format(backup.path,
+            rt.show_duration((at - backup.time) // 1000 * 1000), rt.show_duration(self.given.max_age)))
+    end
+    self.before = { mark = mark, at = at, snapshot = self.database:snapshot(true), status = self.driver:status() }
     local before = self.before
     if #before.status.pending == 0 then
         return record(self, before, before.status)
