@@ -28,6 +28,8 @@ static size_t body_received(char *bytes, size_t one, size_t size, void *data)
         int64_t given = rh_http_file_give(t->sink, bytes, size);
         return given == RH_HTTP_LATER ? CURL_WRITEFUNC_PAUSE : given < 0 ? 0 : (size_t)given;
     }
+    if (t->receive && is_wanted(t))
+        return t->receive(t->receive_data, bytes, size) ? size : CURL_WRITEFUNC_PAUSE;
     if (size > t->max_body - t->request->body.size) {
         t->too_large = true;
         return 0;

@@ -59,6 +59,8 @@ static void end_transfer(transfer *t)
     rh_http_request *request = t->request;
     leave_multi(t);
     request->transfer = NULL;
+    if (t->receive)
+        t->receive(t->receive_data, NULL, 0);
     rh_http_transfer_free(t);
     rh_op_done(&request->op);
 }
@@ -97,6 +99,12 @@ void rh_http_cancel(rh_op *op)
     rh_fail(&op->error, "cancelled", "%s: cancelled", t->label);
     rh_error_module(&op->error, "http");
     end_transfer(t);
+}
+
+void rh_http_go_on(rh_http_request *request)
+{
+    if (request->transfer)
+        rh_http_multi_go_on(request->transfer->easy);
 }
 
 void rh_http_fini(rh_op *op)
@@ -150,9 +158,15 @@ static void set_options(transfer *t, const rh_http_spec *spec)
     /* a resumed session is not verified again, and shows no certificate */
     curl_easy_setopt(easy, CURLOPT_SSL_SESSIONID_CACHE, spec->certificate ? 0L : 1L);
     t->tells_certificate = spec->certificate;
+    t->receive = spec->receive;
+    t->receive_data = spec->receive_data;
     if (spec->ca) {
         curl_easy_setopt(easy, CURLOPT_CAINFO, spec->ca);
         curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+    }
+    if (spec->certificate_file) {
+        curl_easy_setopt(easy, CURLOPT_SSLCERT, spec->certificate_file);
+        curl_easy_setopt(easy, CURLOPT_SSLKEY, spec->key_file);
     }
     if (!spec->proxy || strcmp(spec->proxy, "environment") != 0)
         curl_easy_setopt(easy, CURLOPT_PROXY, spec->proxy ? spec->proxy : "");
@@ -305,5 +319,5 @@ void rh_http_close(void)
     shared = NULL;
 }
 
-const rh_http_engine rh_http = {rh_http_start, rh_http_cancel, rh_http_fini, rh_http_header,
-                                rh_http_escape};
+const rh_http_engine rh_http = {rh_http_start,  rh_http_cancel, rh_http_fini,
+                                rh_http_header, rh_http_escape, rh_http_go_on};

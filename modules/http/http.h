@@ -39,6 +39,10 @@ typedef struct rh_http_part {
     const char *type;            /* or NULL */
 } rh_http_part;
 
+/* Takes the next bytes of an answer's body; false: not now, they come again after rh_http_go_on(). `bytes` is
+ * NULL at the end, however it came about, once the request says what became of it. */
+typedef bool (*rh_http_receive)(void *data, const char *bytes, size_t size);
+
 /* What to send. Everything is copied by rh_http_start(). */
 typedef struct rh_http_spec {
     const char *method;         /* "GET"; upper case */
@@ -55,11 +59,13 @@ typedef struct rh_http_spec {
     size_t parts_count;
 
     /* Where the body of a 2xx goes instead of to request->body. */
-    const char *to;      /* into this file, whole or not at all; or NULL */
-    const char *to_mark; /* in the name of what becomes that file (file.h), or NULL */
-    int to_mode;         /* of that file; < 0: of the one it replaces, else 0644 */
-    bool digest;         /* without `to`: it is hashed and dropped */
-    const char *sha256;  /* what its digest must be (hex), or NULL: code "checksum" */
+    const char *to;          /* into this file, whole or not at all; or NULL */
+    const char *to_mark;     /* in the name of what becomes that file (file.h), or NULL */
+    int to_mode;             /* of that file; < 0: of the one it replaces, else 0644 */
+    bool digest;             /* without `to`: it is hashed and dropped */
+    const char *sha256;      /* what its digest must be (hex), or NULL: code "checksum" */
+    rh_http_receive receive; /* it is handed there, as it comes; or NULL */
+    void *receive_data;
 
     const char *bearer;      /* a token, or NULL */
     const char *user;        /* HTTP basic, or NULL */
@@ -67,8 +73,9 @@ typedef struct rh_http_spec {
     const rh_http_aws *aws;  /* or NULL */
     struct rh_http_jar *jar; /* cookies (jar.h), which is retained; or NULL: none */
 
-    const char *ca;       /* PEM file of authorities instead of the system's, or NULL */
-    const char *proxy;    /* URL, "environment", or NULL: none */
+    const char *ca; /* PEM file of authorities instead of the system's, or NULL */
+    const char *certificate_file, *key_file; /* PEM files: who we are; or NULL */
+    const char *proxy;                       /* URL, "environment", or NULL: none */
     bool public_only;     /* connect to no private address: code "private_address" */
     bool certificate;     /* tell of the server's certificate: takes a new connection */
     const char *progress; /* key of a step that is told how many bytes have gone; or NULL */
@@ -108,6 +115,8 @@ typedef struct rh_http_request {
 bool rh_http_start(rh_http_request *request, const rh_http_spec *spec, rh_error *error);
 void rh_http_cancel(rh_op *op); /* for the class: at once, with code "cancelled" */
 void rh_http_fini(rh_op *op);   /* for the class */
+/* `receive` has room again. Does nothing after the end. */
+void rh_http_go_on(rh_http_request *request);
 
 /* The value of a header (name in lower case), valid while the request lives, or NULL. */
 const char *rh_http_header(const rh_http_request *request, const char *name);
@@ -126,6 +135,7 @@ typedef struct rh_http_engine {
     void (*fini)(rh_op *op);
     const char *(*header)(const rh_http_request *request, const char *name);
     void (*escape)(rh_buffer *out, const char *text, size_t size);
+    void (*go_on)(rh_http_request *request);
 } rh_http_engine;
 
 extern const rh_http_engine rh_http;

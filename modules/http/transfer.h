@@ -31,7 +31,9 @@ typedef struct rh_http_transfer {
     rh_http_part_file *part_files;
     size_t part_files_count;
     rh_http_jar *jar;
-    rh_http_file *sink; /* where the answer goes, or NULL: request->body */
+    rh_http_file *sink;      /* where the answer goes, or NULL: request->body */
+    rh_http_receive receive; /* or there, or NULL */
+    void *receive_data;
     char sha256[RH_SHA256_HEX];
     char *progress;                 /* key of the step that hears of it, or NULL */
     int64_t told_us, before, whole; /* before: bytes of the file that other requests send */

@@ -1,0 +1,124 @@
+#include "docker.h"
+
+#include "core/mask.h"
+
+static const rh_http_engine *http;
+
+void rh_docker_use(const rh_http_engine *engine) { http = engine; }
+
+static bool has_something(const rh_docker_stream *stream)
+{
+    return stream->out.size > 0 || stream->err.size > 0;
+}
+
+static void tell(rh_docker_stream *stream)
+{
+    rh_docker_next *next = stream->waiter;
+    if (!next || !(stream->ended || has_something(stream)))
+        return;
+    stream->waiter = NULL;
+    if (!has_something(stream))
+        rh_error_move(&next->op.error, &stream->broken);
+    rh_op_done(&next->op);
+}
+
+static void take_in(rh_docker_stream *stream, const char *bytes, size_t size)
+{
+    rh_buffer out = {0}, err = {0};
+    if (!stream->framed)
+        rh_mask_stream_feed(stream->masks[0], bytes, size, &stream->out);
+    else if (rh_docker_frames_feed(&stream->frames, bytes, size, &out, &err, &stream->broken)) {
+        rh_mask_stream_feed(stream->masks[0], out.data, out.size, &stream->out);
+        rh_mask_stream_feed(stream->masks[1], err.data, err.size, &stream->err);
+    }
+    rh_buffer_free(&out);
+    rh_buffer_free(&err);
+}
+
+static void come_to_an_end(rh_docker_stream *stream)
+{
+    stream->ended = true;
+    rh_mask_stream_end(stream->masks[0], &stream->out);
+    rh_mask_stream_end(stream->masks[1], &stream->err);
+    rh_error_move(&stream->broken, &stream->request.op.error);
+    if (stream->framed && !rh_docker_frames_whole(&stream->frames))
+        rh_fail(&stream->broken, "reset",
+                "the engine broke off in the middle of a container's output");
+    rh_error_module(&stream->broken, "docker");
+}
+
+static bool receive(void *data, const char *bytes, size_t size)
+{
+    rh_docker_stream *stream = data;
+    if (!bytes) {
+        come_to_an_end(stream);
+        tell(stream);
+        return true;
+    }
+    if (stream->out.size + stream->err.size >= RH_DOCKER_WAITING) {
+        stream->paused = true;
+        return false;
+    }
+    if (!rh_error_is_set(&stream->broken))
+        take_in(stream, bytes, size);
+    tell(stream);
+    return true;
+}
+
+bool rh_docker_start(rh_docker_stream *stream, const rh_http_spec *spec, bool framed,
+                     rh_error *error)
+{
+    rh_http_spec own = *spec;
+    own.receive = receive;
+    own.receive_data = stream;
+    stream->framed = framed;
+    for (size_t i = 0; i < 2; i++)
+        stream->masks[i] = rh_mask_stream_new(rh_mask_process());
+    return http->start(&stream->request, &own, error);
+}
+
+void rh_docker_cancel(rh_op *op) { http->cancel(op); }
+
+void rh_docker_fini(rh_op *op)
+{
+    rh_docker_stream *stream = (rh_docker_stream *)op;
+    for (size_t i = 0; i < 2; i++)
+        rh_mask_stream_free(stream->masks[i]);
+    rh_buffer_free(&stream->out);
+    rh_buffer_free(&stream->err);
+    rh_error_clear(&stream->broken);
+    http->fini(op);
+}
+
+void rh_docker_next_start(rh_docker_next *next, rh_docker_stream *stream)
+{
+    rh_op_retain(&stream->request.op);
+    next->stream = stream;
+    stream->waiter = next;
+    tell(stream);
+}
+
+void rh_docker_next_cancel(rh_op *op)
+{
+    rh_docker_next *next = (rh_docker_next *)op;
+    next->stream->waiter = NULL;
+    rh_fail(&op->error, "cancelled", "the wait for the engine's answer was cancelled");
+    rh_op_done(op);
+}
+
+void rh_docker_next_fini(rh_op *op)
+{
+    rh_docker_next *next = (rh_docker_next *)op;
+    if (next->stream)
+        rh_op_release(&next->stream->request.op);
+}
+
+void rh_docker_taken(rh_docker_stream *stream)
+{
+    rh_buffer_clear(&stream->out);
+    rh_buffer_clear(&stream->err);
+    if (stream->paused) {
+        stream->paused = false;
+        http->go_on(&stream->request);
+    }
+}

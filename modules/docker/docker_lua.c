@@ -1,0 +1,362 @@
+/* docker: the binding.
+ *
+ *   native.request{ … } ⏳ → { status, body }   the whole answer, 32 MiB at most
+ *   native.open{ …, framed } → stream
+ *       stream:next() ⏳ → out, err   what has come of both; masked. nil, nil at the end
+ *       stream:status() → status, body   after the end; the body of an answer that is no 2xx
+ *       stream:close()   also by __close and __gc: ends it where it has not
+ *   native.sleep(ms) ⏳
+ *   native.environment() → { NAME = text }   of the host's own variables those that say where the engine is
+ *   native.parts   the compiled parts of the sugar
+ *
+ * Fields of a request: method, url, unix_socket, ca, certificate, key (PEM files), headers (array of "Name: value"), json (any
+ * value; secrets in it are sent as what they are) or file (a path), auth (any value: X-Registry-Auth), timeout, stall (ms), once. */
+#include "docker.h"
+
+#include "core/json.h"
+#include "core/luaerror.h"
+#include "core/module.h"
+#include "core/task.h"
+#include "core/timer.h"
+
+#include <lua5.4/lauxlib.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_BODY = 32 * 1024 * 1024, MAX_HEADERS = 8 };
+
+/* What a request is put together from. A userdata, so that an error raised on the way frees it. */
+typedef struct parts {
+    rh_buffer body, auth;
+    const char *headers[MAX_HEADERS + 3];
+    size_t count;
+} parts;
+
+static void free_parts(parts *made)
+{
+    rh_buffer_free(&made->body);
+    rh_buffer_free(&made->auth);
+}
+
+static int parts_gc(lua_State *L)
+{
+    free_parts(lua_touserdata(L, 1));
+    return 0;
+}
+
+static parts *new_parts(lua_State *L)
+{
+    parts *made = lua_newuserdatauv(L, sizeof *made, 0);
+    memset(made, 0, sizeof *made);
+    if (luaL_newmetatable(L, "rollout.docker.parts")) {
+        lua_pushcfunction(L, parts_gc);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_setmetatable(L, -2);
+    return made;
+}
+
+/* Texts stay on the stack, so that they stay valid. */
+static const char *text_field(lua_State *L, const char *name)
+{
+    lua_getfield(L, 1, name);
+    return luaL_optstring(L, -1, NULL);
+}
+
+static int64_t integer_field(lua_State *L, const char *name)
+{
+    lua_getfield(L, 1, name);
+    return luaL_optinteger(L, -1, 0);
+}
+
+static bool encode_field(lua_State *L, const char *name, rh_buffer *out)
+{
+    rh_error error = {0};
+    if (lua_getfield(L, 1, name) == LUA_TNIL)
+        return false;
+    if (!rh_json_encode(L, -1, out, RH_JSON_REVEAL, &error))
+        rh_raise(L, &error);
+    return true;
+}
+
+static void add_base64(rh_buffer *out, const rh_buffer *bytes)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    for (size_t i = 0; i < bytes->size; i += 3) {
+        size_t left = bytes->size - i;
+        unsigned group = 0;
+        for (size_t k = 0; k < 3; k++)
+            group = group << 8 | (k < left ? (unsigned char)bytes->data[i + k] : 0U);
+        for (size_t k = 0; k < 4; k++)
+            rh_buffer_add(out, k <= left ? &digits[group >> (18 - 6 * k) & 63] : "=", 1);
+    }
+}
+
+static void add_headers(lua_State *L, parts *made)
+{
+    lua_getfield(L, 1, "headers");
+    for (lua_Integer i = 1; lua_istable(L, -1) && i <= MAX_HEADERS; i++) {
+        if (lua_geti(L, -1, i) == LUA_TNIL) {
+            lua_pop(L, 1);
+            break;
+        }
+        made->headers[made->count++] = luaL_checkstring(L, -1);
+        lua_insert(L, -2); /* the text stays, the table is on top */
+    }
+    rh_buffer clear = {0};
+    if (encode_field(L, "auth", &clear)) {
+        rh_buffer_adds(&made->auth, "X-Registry-Auth: ");
+        add_base64(&made->auth, &clear);
+        made->headers[made->count++] = made->auth.data;
+    }
+    rh_buffer_free(&clear);
+}
+
+static parts *read_spec(lua_State *L, rh_http_spec *spec)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    luaL_checkstack(L, 40, NULL);
+    lua_settop(L, 1);
+    parts *made = new_parts(L);
+    bool has_body = encode_field(L, "json", &made->body);
+    if (has_body)
+        made->headers[made->count++] = "Content-Type: application/json";
+    add_headers(L, made);
+    *spec = (rh_http_spec){
+        .method = text_field(L, "method"),
+        .url = text_field(L, "url"),
+        .unix_socket = text_field(L, "unix_socket"),
+        .ca = text_field(L, "ca"),
+        .certificate_file = text_field(L, "certificate"),
+        .key_file = text_field(L, "key"),
+        .headers = made->headers,
+        .body = has_body ? made->body.data : NULL,
+        .body_size = made->body.size,
+        .file = text_field(L, "file"),
+        .file_size = -1,
+        .to_mode = -1,
+        .timeout_ms = integer_field(L, "timeout"),
+        .stall_ms = integer_field(L, "stall"),
+        .max_body = MAX_BODY,
+    };
+    lua_getfield(L, 1, "once");
+    spec->once = lua_toboolean(L, -1);
+    if (!spec->method || !spec->url)
+        rh_raisef(L, "usage", "a request needs a method and a URL");
+    return made;
+}
+
+static const rh_http_engine *http;
+
+/* ---- whole answers ---- */
+
+static int push_answer(rh_op *op, lua_State *L)
+{
+    const rh_http_request *request = (const rh_http_request *)op;
+    lua_createtable(L, 0, 2);
+    lua_pushinteger(L, request->status);
+    lua_setfield(L, -2, "status");
+    lua_pushlstring(L, request->body.data ? request->body.data : "", request->body.size);
+    lua_setfield(L, -2, "body");
+    return 1;
+}
+
+static void cancel_request(rh_op *op) { http->cancel(op); }
+static void free_request(rh_op *op) { http->fini(op); }
+
+static const rh_op_class request_class = {
+    .name = "docker.request",
+    .size = sizeof(rh_http_request),
+    .cancel = cancel_request,
+    .push = push_answer,
+    .fini = free_request,
+};
+
+static int native_request(lua_State *L)
+{
+    rh_http_spec spec;
+    rh_error error = {0};
+    parts *made = read_spec(L, &spec);
+    rh_op *op = rh_op_new(&request_class);
+    if (!http->start((rh_http_request *)op, &spec, &error)) {
+        rh_op_discard(op);
+        rh_raise(L, &error);
+    }
+    free_parts(made);
+    return rh_await(L, op, 0);
+}
+
+/* ---- streams ---- */
+
+static const char STREAM[] = "rollout.docker.stream";
+
+static const rh_op_class stream_class = {
+    .name = "docker.stream",
+    .size = sizeof(rh_docker_stream),
+    .cancel = rh_docker_cancel,
+    .fini = rh_docker_fini,
+};
+
+static int push_next(rh_op *op, lua_State *L)
+{
+    rh_docker_stream *stream = ((rh_docker_next *)op)->stream;
+    if (stream->out.size == 0 && stream->err.size == 0) {
+        lua_pushnil(L);
+        lua_pushnil(L);
+        return 2;
+    }
+    lua_pushlstring(L, stream->out.data ? stream->out.data : "", stream->out.size);
+    lua_pushlstring(L, stream->err.data ? stream->err.data : "", stream->err.size);
+    rh_docker_taken(stream);
+    return 2;
+}
+
+static const rh_op_class next_class = {
+    .name = "docker.next",
+    .size = sizeof(rh_docker_next),
+    .cancel = rh_docker_next_cancel,
+    .push = push_next,
+    .fini = rh_docker_next_fini,
+};
+
+static rh_docker_stream *check_stream(lua_State *L)
+{
+    rh_docker_stream **stream = luaL_checkudata(L, 1, STREAM);
+    if (!*stream)
+        rh_raisef(L, "usage", "the stream is closed");
+    return *stream;
+}
+
+static int stream_next(lua_State *L)
+{
+    rh_docker_stream *stream = check_stream(L);
+    rh_op *op = rh_op_new(&next_class);
+    rh_docker_next_start((rh_docker_next *)op, stream);
+    return rh_await(L, op, 0);
+}
+
+static int stream_status(lua_State *L)
+{
+    const rh_http_request *request = &check_stream(L)->request;
+    lua_pushinteger(L, request->status);
+    lua_pushlstring(L, request->body.data ? request->body.data : "", request->body.size);
+    return 2;
+}
+
+static int stream_close(lua_State *L)
+{
+    rh_docker_stream **stream = luaL_checkudata(L, 1, STREAM);
+    if (*stream) {
+        rh_op_cancel(&(*stream)->request.op);
+        rh_op_release(&(*stream)->request.op);
+    }
+    *stream = NULL;
+    return 0;
+}
+
+static void stream_metatable(lua_State *L)
+{
+    static const luaL_Reg methods[] = {{"next", stream_next},   {"status", stream_status},
+                                       {"close", stream_close}, {"__close", stream_close},
+                                       {"__gc", stream_close},  {NULL, NULL}};
+    if (luaL_newmetatable(L, STREAM)) {
+        luaL_setfuncs(L, methods, 0);
+        lua_pushvalue(L, -1);
+        lua_setfield(L, -2, "__index");
+    }
+}
+
+static int native_open(lua_State *L)
+{
+    rh_http_spec spec;
+    rh_error error = {0};
+    parts *made = read_spec(L, &spec);
+    lua_getfield(L, 1, "framed");
+    bool framed = lua_toboolean(L, -1);
+    rh_docker_stream **box = lua_newuserdatauv(L, sizeof(rh_docker_stream *), 0);
+    *box = NULL;
+    stream_metatable(L);
+    lua_setmetatable(L, -2);
+    rh_op *op = rh_op_new(&stream_class);
+    if (!rh_docker_start((rh_docker_stream *)op, &spec, framed, &error)) {
+        rh_op_discard(op);
+        rh_raise(L, &error);
+    }
+    rh_op_retain(op);
+    *box = (rh_docker_stream *)op;
+    free_parts(made);
+    return 1;
+}
+
+/* ---- the module ---- */
+
+static int native_environment(lua_State *L)
+{
+    static const char *const names[] = {"DOCKER_HOST",       "DOCKER_CONTEXT",   "DOCKER_CONFIG",
+                                        "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "HOME"};
+    lua_newtable(L);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *value = getenv(names[i]);
+        if (value && *value) {
+            lua_pushstring(L, value);
+            lua_setfield(L, -2, names[i]);
+        }
+    }
+    return 1;
+}
+
+RH_EMBED(rh_docker_engine_lua, RH_LUA_DIR "/modules/docker/engine.luac")
+RH_EMBED(rh_docker_container_lua, RH_LUA_DIR "/modules/docker/container.luac")
+RH_EMBED(rh_docker_output_lua, RH_LUA_DIR "/modules/docker/output.luac")
+RH_EMBED(rh_docker_exec_lua, RH_LUA_DIR "/modules/docker/exec.luac")
+RH_EMBED(rh_docker_create_lua, RH_LUA_DIR "/modules/docker/create.luac")
+RH_EMBED(rh_docker_health_lua, RH_LUA_DIR "/modules/docker/health.luac")
+RH_EMBED(rh_docker_image_lua, RH_LUA_DIR "/modules/docker/image.luac")
+RH_EMBED(rh_docker_place_lua, RH_LUA_DIR "/modules/docker/place.luac")
+RH_EMBED(rh_docker_compose_lua, RH_LUA_DIR "/modules/docker/compose.luac")
+RH_EMBED(rh_docker_command_lua, RH_LUA_DIR "/modules/docker/command.luac")
+
+static const struct {
+    const char *name, *from, *end;
+} lua_parts[] = {
+    {"engine", rh_docker_engine_lua, rh_docker_engine_lua_end},
+    {"container", rh_docker_container_lua, rh_docker_container_lua_end},
+    {"output", rh_docker_output_lua, rh_docker_output_lua_end},
+    {"exec", rh_docker_exec_lua, rh_docker_exec_lua_end},
+    {"create", rh_docker_create_lua, rh_docker_create_lua_end},
+    {"health", rh_docker_health_lua, rh_docker_health_lua_end},
+    {"image", rh_docker_image_lua, rh_docker_image_lua_end},
+    {"place", rh_docker_place_lua, rh_docker_place_lua_end},
+    {"compose", rh_docker_compose_lua, rh_docker_compose_lua_end},
+    {"command", rh_docker_command_lua, rh_docker_command_lua_end},
+};
+
+static void add_parts(lua_State *L)
+{
+    lua_newtable(L);
+    for (size_t i = 0; i < sizeof lua_parts / sizeof *lua_parts; i++) {
+        lua_pushfstring(L, "=modules/docker/%s.lua", lua_parts[i].name);
+        if (luaL_loadbufferx(L, lua_parts[i].from, (size_t)(lua_parts[i].end - lua_parts[i].from),
+                             lua_tostring(L, -1), "b") != LUA_OK)
+            lua_error(L);
+        lua_remove(L, -2);
+        lua_setfield(L, -2, lua_parts[i].name);
+    }
+    lua_setfield(L, -2, "parts");
+}
+
+static int open_docker(lua_State *L)
+{
+    static const luaL_Reg functions[] = {{"request", native_request},
+                                         {"open", native_open},
+                                         {"sleep", rh_sleep},
+                                         {"environment", native_environment},
+                                         {NULL, NULL}};
+    http = rh_module_load(L, "http")->engine;
+    rh_docker_use(http);
+    luaL_newlib(L, functions);
+    add_parts(L);
+    return 1;
+}
+
+RH_MODULE("docker", open_docker, NULL);

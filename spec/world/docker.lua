@@ -1,0 +1,124 @@
+-- A real Docker engine in namespaces of its own: network, mounts and processes. Its containers, its containerd, its bridge and what
+-- it mounted end with one process, also where the spec is killed. Nothing of it is seen outside but its socket.
+--   local engine = docker.start()     { socket, host, folder, env }
+--   engine:image("box", { … })        a small image of busybox;  engine:cli { "ps" };  engine:kill(), engine:restart()
+--   docker.unavailable()              why there can be none here, or nil
+local uv = require "luv"
+local cleanup = require "spec.world.cleanup"
+local files = require "spec.world.files"
+local process = require "spec.world.process"
+
+local M = {}
+
+local Engine = {}
+Engine.__index = Engine
+
+-- The process that all others of the namespaces hang on; it ends with its standard input.
+local INIT = "busybox ip link set lo up && mount --make-rprivate / && echo ready && cat >/dev/null"
+
+--- Containers need a root that may make namespaces.
+function M.unavailable()
+    local tried = process.run { "unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "true" }
+    if tried.code ~= 0 then
+        return "no namespaces of one's own here: " .. tried.err:gsub("%s+$", "")
+    end
+end
+
+local function ping(engine)
+    return process.run({ "curl", "-s", "--max-time", "5", "--unix-socket", engine.socket, "http://docker/_ping" }).out == "OK"
+end
+
+function Engine:inside(command)
+    local all = { "nsenter", "--target", tostring(self.pid), "--net", "--mount", "--pid" }
+    return table.move(command, 1, #command, #all + 1, all)
+end
+
+local function begin(engine)
+    local folder = engine.folder
+    local command = engine:inside { "dockerd", "--data-root", folder .. "/data", "--exec-root", folder .. "/exec",
+        "--pidfile", folder .. "/pid", "--host", engine.host, "--iptables=false", "--ip6tables=false", "--ip-forward=false",
+        "--ip-masq=false", "--log-level", "error", "--cgroup-parent", engine.cgroup, "--config-file", folder .. "/daemon.json" }
+    table.move(engine.flags, 1, #engine.flags, #command + 1, command)
+    command.env = { XDG_CONFIG_HOME = folder, DOCKER_HOST = false }
+    engine.daemon = process.start(command)
+    local up = process.turn_until(function()
+        return engine.daemon.code and "ended" or files.exists(engine.socket) and ping(engine) and "up"
+    end, 60)
+    if up ~= "up" then
+        error("dockerd does not start: " .. engine.daemon.err:sub(-2000), 3)
+    end
+end
+
+-- What the kernel keeps of their control groups when all processes are gone.
+local function remove_groups(name)
+    local found = process.run { "find", "/sys/fs/cgroup", "-depth", "-type", "d", "-path", "*/" .. name .. "*" }
+    for path in found.out:gmatch("[^\n]+") do
+        uv.fs_rmdir(path)
+    end
+end
+
+--- options.flags: more of dockerd's.
+function M.start(options)
+    local why = M.unavailable()
+    if why then
+        error(why, 2)
+    end
+    local folder = files.temp()
+    local engine = setmetatable({ folder = folder, socket = folder .. "/docker.sock", flags = options and options.flags or {},
+        cgroup = "rh-spec-" .. folder:match("[^/]+$"):gsub("[^%w]", "") }, Engine)
+    engine.host = "unix://" .. engine.socket
+    engine.env = { DOCKER_HOST = engine.host, DOCKER_CONFIG = folder .. "/config" }
+    files.write(folder .. "/daemon.json", "{}")
+    cleanup.add(function() remove_groups(engine.cgroup) end)
+    local outer = process.start { "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c",
+        INIT,
+        input = true }
+    outer:wait_for("ready")
+    engine.outer = outer
+    engine.pid = tonumber(files.read(("/proc/%d/task/%d/children"):format(outer.pid, outer.pid)):match("%d+"))
+    begin(engine)
+    return engine
+end
+
+--- Kills dockerd alone: its containers go on.
+function Engine:kill()
+    local pid = tonumber(files.read(self.folder .. "/pid"))
+    process.run(self:inside { "kill", "-9", tostring(pid) })
+    self.daemon:wait()
+end
+
+function Engine:restart()
+    begin(self)
+end
+
+--- The docker command, or another program that is to find this engine: { code, out, err }.
+function Engine:run(command)
+    command.env = self.env
+    return process.run(command)
+end
+
+function Engine:cli(command)
+    local result = self:run(table.move(command, 1, #command, 2, { "/usr/bin/docker" }))
+    assert(result.code == 0, result.err)
+    return (result.out:gsub("%s+$", ""))
+end
+
+--- An image of busybox: { changes of `docker import` }.
+function Engine:image(name, changes)
+    local root = self.folder .. "/root"
+    if not files.exists(root) then
+        local made = process.run { "sh", "-ec", [[mkdir -p "$0/bin" "$0/tmp" "$0/etc"
+            cp "$(command -v busybox)" "$0/bin/busybox"
+            for name in $("$0/bin/busybox" --list); do [ -e "$0/bin/$name" ] || ln -s busybox "$0/bin/$name"; done
+            tar -C "$0" -cf "$0.tar" .]], root }
+        assert(made.code == 0, made.err)
+    end
+    local command = { "import" }
+    for _, change in ipairs(changes or {}) do
+        table.move({ "--change", change }, 1, 2, #command + 1, command)
+    end
+    table.move({ root .. ".tar", name }, 1, 2, #command + 1, command)
+    return self:cli(command)
+end
+
+return M
