@@ -14,7 +14,7 @@ step("ruin", { idempotent = true }, function() db:exec "DELETE FROM users WHERE 
 step("restore", function() return db:restore(backup) end)
 ]]
 
-local EVERY = 60 -- messages; all of them in `make matrix`
+local EVERY = 160 -- messages; all of them in `make matrix`
 
 describe("a swap", function()
     local server

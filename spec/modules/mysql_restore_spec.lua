@@ -86,6 +86,33 @@ describe("db:restore", function()
         assert.equal("exists", problem.code)
     end)
 
+    it("goes on where it was killed on the way into a schema of its own", function()
+        local backup, before = back_up()
+        local path = t.playbook(([[
+            playbook "spec" { environments = { "test" } }
+            local db = require("rollout.mysql").database((env.require { DATABASE_URL = { format = "mysql" } }).DATABASE_URL)
+            step("it", function() return db:restore(%s, { into = "app_copy" }) end)
+        ]]):format(lua(backup)))
+        local environment = { DATABASE_URL = server:url() }
+        local tables = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema LIKE '%s'"
+        for moment, query in pairs { loading = tables:format [[rh\_restore%]], named = tables:format "app_copy" } do
+            server:sql "DROP DATABASE IF EXISTS app_copy"
+            local state = t.temp()
+            local host = t.start_host { path, state = state, env = environment }
+            t.eventually(moment, function() return host.code or server:sql(query) ~= "0" end, 30)
+            host:kill("sigkill")
+            host:wait()
+            local result = t.host { "resume", state = state, env = environment, timeout = 60 }
+            assert.equal(0, result.code, moment .. ": " .. result.out .. result.err)
+            local copied = assert(play.body(server:url "app_copy", "return db:fingerprints()"))
+            assert.same(before.tables, copied.tables, moment)
+            assert.equal(before.objects["trigger ordered"], copied.objects["trigger ordered"])
+            assert.equal("0", scratches(), moment)
+        end
+        local _, problem = body(("return db:restore(%s, { into = 'app_copy' })"):format(lua(backup)))
+        assert.equal("exists", problem.code)
+    end)
+
     it("works under names that need quoting", function()
         -- No quotes in a schema's name: mariadb-dump --events cannot find it then.
         server:sql("CREATE DATABASE `app b;d``e ü-1`")
