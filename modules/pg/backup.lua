@@ -119,7 +119,7 @@ function M.open(job)
     admin_of(job)
     job.server = server_text(job)
     job.own.programs = clients.find(job, job.own.version // 10000)
-    if job.args.mode == "swap" then
+    if job.args.mode == "swap" and not swaps.swapped(job) then
         swaps.check(job)
     end
 end
@@ -231,24 +231,27 @@ function M.fingerprint(job, each)
 end
 
 local COPIES = [[SELECT relid::text AS id, bytes_processed AS bytes FROM pg_stat_progress_copy
-    WHERE datname = $1 AND command = 'COPY TO']]
+    WHERE datname = $1 AND command = $2]]
 
---- { bytes, total, tables, of_tables }: what the tables' copies have sent; the total is what the tables take, about the same.
-function M.progress(job)
+-- How far the copies of a database's tables have come. The total is what the tables take, about the same.
+local function copied(job, database, command, total)
     local own = job.own
     own.seen = own.seen or { bytes = {}, tables = 0 }
-    local known, running = pcall(databases.rows, admin_of(job), COPIES, own.dumped or job.name)
+    local seen, bytes = own.seen, 0
+    local known, running = pcall(databases.rows, admin_of(job), COPIES, database, command)
     for _, row in ipairs(known and running or {}) do
-        if not own.seen.bytes[row.id] then
-            own.seen.tables = own.seen.tables + 1
-        end
-        own.seen.bytes[row.id] = math.max(row.bytes, own.seen.bytes[row.id] or 0)
+        seen.tables = seen.tables + (seen.bytes[row.id] and 0 or 1)
+        seen.bytes[row.id] = math.max(row.bytes, seen.bytes[row.id] or 0)
     end
-    local bytes = 0
-    for _, n in pairs(own.seen.bytes) do
+    for _, n in pairs(seen.bytes) do
         bytes = bytes + n
     end
-    return { bytes = math.min(bytes, own.bytes or bytes), total = own.bytes or 0, tables = own.seen.tables, of_tables = own.tables }
+    return { bytes = math.min(bytes, total), total = total, tables = seen.tables, of_tables = own.tables }
+end
+
+--- { bytes, total, tables, of_tables } of the dump.
+function M.progress(job)
+    return copied(job, job.own.dumped or job.name, "COPY TO", job.own.bytes or 0)
 end
 
 --- Waits for the dump to be whole on disk.
@@ -276,7 +279,7 @@ end
 --- What a restore needs to know besides the fingerprint.
 function M.manifest(job)
     local own = job.own
-    return { single = own.single, needs = own.needs, notes = own.notes }
+    return { single = own.single, needs = own.needs, notes = own.notes, bytes = own.bytes }
 end
 
 -- ---- databases ----
@@ -354,10 +357,15 @@ end
 
 -- ---- loading ----
 
-local function await_load(job, command, what)
-    job.own.command = command
-    clients.await(job, command)
-    job.own.command = nil
+local function await_load(job, command, name, what)
+    local own = job.own
+    local total = job.manifest and job.manifest.own and job.manifest.own.bytes or own.bytes
+    own.command, own.seen = command, nil
+    clients.await(job, command, total and function()
+        local now = copied(job, name, "COPY FROM", total)
+        job.ctx.progress(now.bytes, total, "bytes")
+    end)
+    own.command = nil
     clients.check(command, "load", what)
 end
 
@@ -365,16 +373,17 @@ end
 function M.load(job, path, name)
     local own = job.manifest and job.manifest.own or job.own
     local command = clients.load(job, path, name, (job.manifest or job).shape ~= "parallel" and own.single, job.args.jobs)
-    await_load(job, command, job.manifest and "loading the backup" or "restoring the backup to prove it")
+    await_load(job, command, name, job.manifest and "loading the backup" or "restoring the backup to prove it")
 end
 
 --- A user's own dump.
 function M.load_plain(job, plain, name)
     if plain.archive then
         local folder = shared.file("stat", plain.path).type == "directory"
-        return await_load(job, clients.load(job, plain.path, name, not folder, job.args.jobs), "loading " .. plain.path)
+        return await_load(job, clients.load(job, plain.path, name, not folder, job.args.jobs), name,
+            "loading " .. plain.path)
     end
-    await_load(job, clients.load_plain(job, plain.path, name, plain.gzip), "loading " .. plain.path)
+    await_load(job, clients.load_plain(job, plain.path, name, plain.gzip), name, "loading " .. plain.path)
 end
 
 function M.fingerprint_of(job, name)

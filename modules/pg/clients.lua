@@ -182,12 +182,12 @@ local function raise_failed(code, what, result, said)
         or "exit " .. result.code, said), { exit = result.code })
 end
 
---- Waits for a program's end; one that waits no more ends it.
-function M.await(job, command)
+--- Waits for a program's end, and calls each() meanwhile; one that waits no more ends it.
+function M.await(job, command, each)
     local ok, err = pcall(function()
         while shared.watch(command, WATCH_MS) ~= "ended" do
-            if job.ctx.progress and job.own.report then
-                job.own.report()
+            if each and job.ctx.progress then
+                each()
             end
         end
     end)

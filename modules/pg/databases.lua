@@ -16,6 +16,10 @@ end
 
 local name, text = M.name, M.text
 
+--- Of pg_stat_activity: somebody's session. What kind of process it is, is hidden of other roles; those of the server itself
+--- belong to none.
+M.SOMEBODY = "usesysid IS NOT NULL AND COALESCE(backend_type, 'client backend') IN ('client backend', 'walsender')"
+
 --- One statement, or several, without rows. It is not cut short, so that cleaning up works in a task that is cancelled.
 function M.run(connection, sql, ...)
     native.query(connection, select("#", ...) > 0 and string.format(sql, ...) or sql, nil, { plain = true, must = true })

@@ -49,8 +49,8 @@ end
 --- Refuses while others are connected: they would wait, and then write to what they have not read.
 function M.check(job)
     local others = databases.value(job.own.admin, "SELECT string_agg(DISTINCT COALESCE(NULLIF(application_name, ''), usename,"
-        .. " '?'), ', ') FROM pg_stat_activity WHERE datname = $1 AND backend_type = 'client backend'"
-        .. " AND application_name NOT LIKE 'rollouthost%'", job.name)
+        .. " '?'), ', ') FROM pg_stat_activity WHERE datname = $1 AND " .. databases.SOMEBODY
+        .. " AND NOT (usename = current_user AND application_name LIKE 'rollouthost%')", job.name)
     if others then
         rt.raise("in_use", string.format("pg: mode = \"in_place\" is for a stopped application, and others are connected to %s: %s",
             job.name, others))

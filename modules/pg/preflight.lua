@@ -200,7 +200,7 @@ end
 
 local OTHERS = [[SELECT count(*) AS n, min(COALESCE(usename, '?') || ' (' || COALESCE(NULLIF(application_name, ''), 'no name')
         || ', pid ' || pid || ')') AS one FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND ]] .. databases.SOMEBODY .. [[
         AND NOT (usename = current_user AND application_name LIKE 'rollouthost%')]]
 
 local function refuse_company(job, connection)

@@ -38,8 +38,7 @@ BEGIN
     began := clock_timestamp();
     LOOP
         BEGIN
-            PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datid = live AND pid <> $WATCHER
-                AND backend_type IN ('client backend', 'walsender');
+            PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datid = live AND pid <> $WATCHER AND $SOMEBODY;
         EXCEPTION WHEN insufficient_privilege THEN
             problem := SQLERRM; state := SQLSTATE;
         END;
@@ -57,7 +56,7 @@ BEGIN
         COMMIT;
         PERFORM pg_sleep(0.002);
     END LOOP;
-    WHILE problem IS NULL AND EXISTS (SELECT FROM pg_stat_activity WHERE datid = live AND backend_type = 'client backend') LOOP
+    WHILE problem IS NULL AND EXISTS (SELECT FROM pg_stat_activity WHERE datid = live AND $SOMEBODY) LOOP
         COMMIT;
         PERFORM pg_sleep(0.001);
         IF clock_timestamp() > began + interval '$PATIENCE milliseconds' THEN
@@ -134,20 +133,37 @@ local function refuse_powerless(admin, live)
     end
 end
 
+local UNTOUCHABLE = ([[SELECT string_agg(a.pid || ' (' || r.rolname || ')', ', ' ORDER BY a.pid) FROM pg_stat_activity a
+    JOIN pg_roles r ON r.oid = a.usesysid WHERE a.datname = $1 AND $SOMEBODY
+    AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+    AND (r.rolsuper OR NOT pg_has_role(r.oid, 'USAGE') AND NOT pg_has_role('pg_signal_backend', 'USAGE'))]])
+    :gsub("%$SOMEBODY", databases.SOMEBODY)
+
+-- Before anybody is sent away.
+local function refuse_untouchable(admin, live)
+    local sessions = value(admin, UNTOUCHABLE, live)
+    if sessions then
+        rt.raise("in_use", string.format("pg: %s cannot be swapped while these sessions are connected, which the role may not end:"
+            .. " %s. GRANT pg_signal_backend lets it end those of other roles; a superuser's must be ended by one", live,
+            sessions))
+    end
+end
+
 --- Refuses what a swap would break, and a role that cannot do it.
 function M.check(job)
     refuse_powerless(job.own.admin, job.name)
+    refuse_untouchable(job.own.admin, job.name)
     refuse_what_would_break(job.own.admin, job.name)
 end
 
 -- ---- the watcher ----
 
-local QUIET = [[SELECT NOT datallowconn AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE datid = d.oid
-        AND backend_type = 'client backend' AND pid <> pg_backend_pid()) AS quiet,
+local QUIET = ([[SELECT NOT datallowconn AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE datid = d.oid
+        AND $SOMEBODY AND pid <> pg_backend_pid()) AS quiet,
     (SELECT string_agg(pid || ' (' || COALESCE(usename, '?') || ', ' || COALESCE(NULLIF(application_name, ''), 'no name')
         || ')', ', ')
-        FROM pg_stat_activity WHERE datid = d.oid AND backend_type = 'client backend' AND pid <> pg_backend_pid()) AS left
-    FROM pg_database d WHERE datname = current_database()]]
+        FROM pg_stat_activity WHERE datid = d.oid AND $SOMEBODY AND pid <> pg_backend_pid()) AS left
+    FROM pg_database d WHERE datname = current_database()]]):gsub("%$SOMEBODY", databases.SOMEBODY)
 
 local function wait_until_quiet(watcher, ended)
     local since = rt.now()
@@ -177,7 +193,7 @@ local function statement(job, facts, watcher)
         LIVE = name(job.name), LIVE_TEXT = text(job.name), KEPT = name(facts.kept), SCRATCH = name(job.scratch),
         SCRATCH_TEXT = text(job.scratch), CLOSING = text(closing(job)),
         FACTS = text(rt.json.encode(facts)), WATCHER = tostring(process), SIGN = SIGN, PATIENCE = tostring(PATIENCE_MS),
-        TAG = "$swap_" .. job.mark .. "$",
+        TAG = "$swap_" .. job.mark .. "$", SOMEBODY = databases.SOMEBODY,
     })
 end
 
@@ -186,8 +202,7 @@ local function explain(err, live)
     if state == "55006" then -- object_in_use
         rt.raise("in_use", "pg: nothing was swapped: " .. err.message)
     elseif state == "42501" then
-        rt.raise("cannot_rename", string.format("pg: nothing was swapped: %s. Sessions of a superuser in %s must be ended by one",
-            err.message, live))
+        rt.raise("in_use", string.format("pg: nothing was swapped: %s: end that session of %s and try again", err.message, live))
     end
     error(err, 0)
 end

@@ -186,8 +186,8 @@ describe("a swap of pg's", function()
             client()
         end
         local path, folder = t.playbook(PLAYBOOK)
-        local result = t.host { path, cwd = folder, state = folder .. "/state", env = { DATABASE_URL = server:url() },
-            timeout = 60 }
+        local result = t.host { path, cwd = folder, state = folder .. "/state",
+            env = { DATABASE_URL = server:url("app", "postgres") }, timeout = 60 }
         process.turn_until(function() return answered > 10 and uv.hrtime() > (last or 0) + 3e8 end, 5)
         going = false
         assert.equal(0, result.code, result.out .. result.err)

@@ -204,7 +204,9 @@ describe("pg db:restore", function()
         end
 
         it("an archive with one bit flipped, cut off, swapped with another, or gone", function()
-            local backup, other = back_up(), back_up()
+            local backup = back_up()
+            server:sql("INSERT INTO nokey VALUES (2, 'z')")
+            local other = back_up()
             local bytes = t.read(backup.path)
             damage(backup.path, function(text)
                 local at = #text // 2
@@ -261,9 +263,37 @@ describe("pg db:restore", function()
             assert.matches("shop", said)
         end)
 
+        it("while a superuser is connected, whom the role may not send away", function()
+            local backup = back_up()
+            local visitor = t.start { "psql", "--no-psqlrc", server:url("app", "postgres"), "--command", "SELECT pg_sleep(60)",
+                env = { PGAPPNAME = "watchful" } }
+            t.eventually("it is connected", function()
+                return server:sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'watchful'") == "1"
+            end)
+            local said = refused("in_use", backup)
+            assert.is_nil(visitor.code)
+            visitor:kill()
+            assert.matches("%d+ %(postgres%)", said)
+        end)
+
         it("what is no backup", function()
             assert.matches("it has no path", refused("usage", {}))
         end)
+    end)
+
+    it("in place, is all or nothing: what cannot be restored leaves everything as it was", function()
+        server:sql("CREATE ROLE helper; GRANT helper TO app", "postgres")
+        server:sql("SET ROLE app; CREATE SCHEMA zz AUTHORIZATION helper; SET ROLE helper; CREATE TABLE zz.last (a int)")
+        local as = server:url("app", "postgres")
+        local backup = play.value(as, ("return db:dump { to = %q }"):format(t.temp()))
+        server:sql("DROP SCHEMA zz CASCADE; DROP OWNED BY helper; DROP ROLE helper")
+        local before = fingerprints()
+        t.write(backup.manifest, (t.read(backup.manifest):gsub('"helper"', '"app"'))) -- so that only the load finds out
+        backup.manifest_sha256 = nil
+        local _, problem = body(("return db:restore(%s, { mode = 'in_place', loses = 1000 })"):format(lua(backup)), as)
+        assert.equal("load", problem.code)
+        assert.matches("helper", problem.message)
+        assert.same(before, fingerprints())
     end)
 
     describe("takes a user's own dump:", function()
