@@ -110,7 +110,8 @@ end
 local function changing(command, mark, id)
     local input = command.stdin and document(command.stdin, mark) or "</dev/null\n"
     return record(mark, id) .. BEGIN .. prepared(command, mark)
-        .. ("timeout -k 5 %d sh -c '%s' sh \"$f\" \"$@\" >\"$f.out\" 2>\"$f.err\" "):format(math.ceil(command.timeout / 1000), CHILD)
+        .. ("timeout -k 5 %d sh -c '%s' sh \"$f\" \"$@\" "):format(math.ceil(command.timeout / 1000), CHILD)
+        .. '>"$f.out" 2>"$f.err" '
         .. input .. '[ -e "$f.exit" ] || { echo timeout >"$f.exit"; }\ntold\n'
 end
 
@@ -203,10 +204,11 @@ local function converse(where, ctx, script, mark, limits)
     local argv, add = command_to(where, "-T", "-o", "ControlMaster=no")
     add("--", where.host, "sh")
     -- In braces, which a shell reads to their end before it begins: nothing is done of a script that was cut off.
-    local ran = execute(argv, ctx, { input = "{\n" .. script .. "}\n", timeout = limits.timeout + SLACK_MS, capture = limits.capture, log = true })
+    local ran = execute(argv, ctx, { input = "{\n" .. script .. "}\n", timeout = limits.timeout + SLACK_MS,
+        capture = limits.capture, log = true })
     local out, state, code = ran.out:match("^(.*)\n" .. mark:gsub("%-", "%%-") .. " (%a+) (%w*)\n$")
-    return { code = code and math.tointeger(tonumber(code)), out = out or ran.out, err = ran.err, ms = ran.ms, truncated = ran.truncated },
-        state, code, ran
+    return { code = code and math.tointeger(tonumber(code)), out = out or ran.out, err = ran.err, ms = ran.ms,
+        truncated = ran.truncated }, state, code, ran
 end
 
 -- ---- running ----
@@ -399,8 +401,8 @@ local function copy(where, args, ctx)
     table.insert(argv, 1, "scp")
     add("-q")
     if where.port then add("-P", tostring(where.port)) end
-    add("--", args.from, ("%s%s:%s"):format(where.user and where.user .. "@" or "", where.host:find(":") and "[" .. where.host .. "]"
-        or where.host, partial))
+    add("--", args.from, ("%s%s:%s"):format(where.user and where.user .. "@" or "",
+        where.host:find(":") and "[" .. where.host .. "]" or where.host, partial))
     local ran = execute(argv, ctx, { timeout = args.timeout, log = true })
     if ran.code ~= 0 then
         rt.raise(ran.timed_out and "timeout" or "copy", ("%s: %s is not there: %s"):format(named(where), args.to,
@@ -424,12 +426,12 @@ local function copy_args(self, options)
     if not rt.is_unknown(given.mode) and not given.mode:find("^[0-7]+$") then
         rt.raise("usage", "host:copy: mode is octal digits such as \"0640\"")
     end
-    return { where = rawget(self, "where"), hosts = rawget(self, "hosts"), limits = rawget(self, "limits"), from = given.from, to = given.to, mode = given.mode,
-        timeout = given.timeout or (rawget(self, "where") or self.hosts[1]).timeout }
+    return { where = rawget(self, "where"), hosts = rawget(self, "hosts"), limits = rawget(self, "limits"), from = given.from,
+        to = given.to, mode = given.mode, timeout = given.timeout or (rawget(self, "where") or self.hosts[1]).timeout }
 end
 
---- host:copy { from = "dist.tar.gz", to = "/srv/app/dist.tar.gz", mode = "0644" } → { host, path, sha256, bytes }: the file is there,
---- whole and with the same SHA-256, or what was there before still is.
+--- host:copy { from = "dist.tar.gz", to = "/srv/app/dist.tar.gz", mode = "0644" } → { host, path, sha256, bytes }: the file is
+--- there, whole and with the same SHA-256, or what was there before still is.
 Host.copy = rt.effect {
     name = "ssh.copy", class = "idempotent", args = copy_args, exact = { "from", "to" },
     describe = function(args) return ("copy %s to %s:%s"):format(args.from, named(args.where), args.to) end,
@@ -509,8 +511,8 @@ local function all_of(args, results, failed, what)
         rt.doubt("lost_connection", ("%s: cannot be told of %s"):format(what, table.concat(doubtful, "; ")))
     elseif failed > args.limits.may_fail then
         local untouched = told(results, "untouched")
-        rt.raise("hosts", ("%s failed on %d of %d hosts, and %d may:\n  %s%s"):format(what, failed, #args.hosts, args.limits.may_fail,
-            table.concat(told(results, "failed"), "\n  "), #untouched > 0 and "\n  not begun on " .. table.concat(untouched, ", ")
+        rt.raise("hosts", ("%s failed on %d of %d hosts, and %d may:\n  %s%s"):format(what, failed, #args.hosts,
+            args.limits.may_fail, table.concat(told(results, "failed"), "\n  "), #untouched > 0 and "\n  not begun on " .. table.concat(untouched, ", ")
             or ""), { hosts = results })
     end
     return results

@@ -15,7 +15,8 @@ describe("ssh", function()
 
     -- The pids of the connections that runs of this test have opened.
     local function masters()
-        return t.run({ "sh", "-c", "ps -eo pid,args | awk '/[s]sh .*-M -N -f/ && index($0, \"" .. config .. "\") { print $1 }'" }).out
+        return t.run({ "sh", "-c", "ps -eo pid,args | awk '/[s]sh .*-M -N -f/ && index($0, \"" .. config
+            .. "\") { print $1 }'" }).out
     end
 
     -- A run that has not come to its end leaves its connection to the run that goes on with it.
@@ -92,7 +93,8 @@ describe("ssh", function()
 
     it("keeps secrets out of arguments, journal and logs", function()
         local run = play([[step("it", function()
-            local seen = web:run({ "sh", "-c", "echo ${#TOKEN}; cat /proc/$$/cmdline /proc/$PPID/cmdline | tr '\\0' ' '; echo $TOKEN" },
+            local seen = web:run({ "sh", "-c",
+                "echo ${#TOKEN}; cat /proc/$$/cmdline /proc/$PPID/cmdline | tr '\\0' ' '; echo $TOKEN" },
                 { env = { TOKEN = secret "TOKEN" } })
             local read = web:read({ "cat" }, { stdin = secret "TOKEN" })
             return { seen.out, read.out }
@@ -186,8 +188,8 @@ describe("ssh", function()
     end)
 
     it("works through many hosts, a few at once, and stops at too many failures", function()
-        local body = [[local fleet = ssh.hosts({ "127.0.0.1:PORT", "localhost:PORT", "127.0.0.1:CLOSED", "localhost:CLOSED", "127.0.0.1:PORT" },
-            { config = CONFIG, at_once = %d, may_fail = %d, user = %q })
+        local body = [[local fleet = ssh.hosts({ "127.0.0.1:PORT", "localhost:PORT", "127.0.0.1:CLOSED", "localhost:CLOSED",
+            "127.0.0.1:PORT" }, { config = CONFIG, at_once = %d, may_fail = %d, user = %q })
             step("it", function() return fleet:run { "echo", "here" } end)]]
         t.write(server.known_hosts, (t.read(server.known_hosts):gsub("^%S+", "%0,[localhost]:" .. server.port)))
         local closed = t.free_port()
