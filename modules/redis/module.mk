@@ -1,0 +1,1 @@
+PKGS_redis = hiredis libssl libcrypto
