@@ -162,6 +162,22 @@ describe("pg db:restore", function()
                 .. " RESET ROLE; SELECT pg_stat_reset() \\g /dev/null")
         end)
 
+        it("also where the statistics are reset and clients write until they are sent away", function()
+            local backup, before = back_up()
+            server:sql("SELECT pg_stat_reset() \\g /dev/null")
+            local writer = t.start { "psql", "--no-psqlrc", "--quiet", server:url(), input = [[
+                DO $$ BEGIN LOOP INSERT INTO nokey VALUES (9, 'late'); COMMIT; PERFORM pg_sleep(0.001); END LOOP; END $$;]] }
+            t.eventually("it writes", function()
+                return server:sql("SELECT count(*) > 20 FROM nokey") == "t"
+            end)
+            local result, problem = restore(backup)
+            writer:wait()
+            assert.is_nil(problem and problem.message)
+            assert.equal(before.tables.nokey.hash, fingerprints().tables.nokey.hash)
+            local kept = tonumber(server:sql("SELECT count(*) FROM nokey", result.kept))
+            assert.is_true(result.lost.nokey >= kept - 10, result.lost.nokey .. " of " .. kept - 10)
+        end)
+
         it("nothing where nothing was written", function()
             local result, problem = lost "SELECT count(*) FROM users \\g /dev/null"
             assert.is_nil(problem and problem.message)
@@ -170,18 +186,18 @@ describe("pg db:restore", function()
 
         it("anew when the sessions have ended, and undoes the swap where it is more", function()
             local backup, before = back_up()
-            -- Written, and not yet counted: a session tells the server after a second, or when it ends.
+            -- Written, and not all of it counted: a session tells the server at once, and then after ten seconds or at its end.
             local writer = t.start { "psql", "--no-psqlrc", "--quiet", server:url(), input = true }
-            writer:write("INSERT INTO nokey VALUES (5, 'now'); SELECT 'done';\n")
+            writer:write("INSERT INTO nokey VALUES (5, 'now');\nINSERT INTO nokey VALUES (6, 'now');\n")
             t.eventually("it has written", function()
-                return server:sql("SELECT count(*) FROM nokey") == "11"
+                return server:sql("SELECT count(*) FROM nokey") == "12"
             end)
-            local host = play.start(url, ("db:restore(%s)"):format(lua(backup)))
-            host:wait_for("at least 1 row", 20)
+            local host = play.start(url, ("db:restore(%s, { loses = 1 })"):format(lua(backup)))
+            host:wait_for("at least 2 rows", 20)
+            assert.matches("called off", server:log())
             host:kill("sigkill")
             host:wait()
-            writer:kill()
-            assert.equal("11", server:sql("SELECT count(*) FROM nokey"))
+            assert.equal("12", server:sql("SELECT count(*) FROM nokey"))
             assert.equal(before.tables.users.hash, fingerprints().tables.users.hash)
             assert.equal("", play.kept(server))
         end)
