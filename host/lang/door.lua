@@ -105,6 +105,49 @@ local function nested(def, args, scope)
     return inside(scope, def.name, ctx, def.call, args, ctx)
 end
 
+-- One of several things that an effect does at once. It tells no progress by itself: they would talk across each other.
+local function item_of(scope, number)
+    return setmetatable({ id = scope.ctx.id .. "-" .. number, key = scope.ctx.key .. "-" .. number, unit = false },
+        { __index = scope.ctx })
+end
+
+--- Within an effect: calls fn(item, i) for each item of the list, `limit` at once, and returns what they returned, in order.
+--- The first error cancels the others and is raised when they have ended.
+function door.each(list, limit, fn)
+    local scope = engine.scope()
+    local base, at, first = scope.inner, 0, nil
+    local results, tasks = {}, {}
+    scope.inner = base + #list
+    local function work()
+        while at < #list and not first do
+            at = at + 1
+            local i = at
+            results[i] = inside(scope, scope.name, item_of(scope, base + i), fn, list[i], i)
+        end
+    end
+    for n = 1, math.min(limit, #list) do
+        tasks[n] = host.task.spawn(function()
+            local ok, err = pcall(work)
+            if not ok and not first then
+                first = err
+                local stop = engine.error("sibling", "cancelled: another part of the same effect failed", { control = true })
+                for _, other in ipairs(tasks) do
+                    if other ~= tasks[n] then
+                        host.task.cancel(other, stop, true)
+                    end
+                end
+            end
+        end)
+    end
+    for _, one in ipairs(tasks) do
+        host.task.join(one)
+    end
+    if first then
+        error(first, 0)
+    end
+    return results
+end
+
 local function blamed(err, def, line)
     err = engine.as_error(err)
     err.effect = err.effect or def.name

@@ -12,6 +12,7 @@ local rt = engine.rt
 
 rt.natives = {}
 rt.effect = door.effect
+rt.each = door.each
 rt.options = options.check
 rt.suggest = host.suggest
 rt.json = host.json

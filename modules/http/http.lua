@@ -193,7 +193,7 @@ local function extracted(args, result, ctx)
 end
 
 local function call(args, ctx)
-    local response = exchange(args.file and with(args, { progress = ctx.unit }) or args)
+    local response = exchange(args.file and with(args, { progress = ctx.unit or nil }) or args)
     expect_status(args, response)
     local result = shape(args, response)
     return args.secret and extracted(args, result, ctx) or result
@@ -269,7 +269,7 @@ http.download = rt.effect {
     call = function(args, ctx)
         -- the same when the effect is done again, and nobody else's: what a killed host has left is written over
         local mark = ctx.dir and rt.sha256(ctx.dir .. "\0" .. ctx.key):sub(1, 16) or nil
-        local response = exchange(with(args, { to_mark = mark, progress = ctx.unit }))
+        local response = exchange(with(args, { to_mark = mark, progress = ctx.unit or nil }))
         success(args, response)
         local result = shape(args, response)
         return { status = result.status, headers = result.headers, url = result.url, ms = result.ms, path = args.to,
@@ -296,7 +296,7 @@ http.sha256 = rt.effect {
         return "SHA-256 of " .. describe(args)
     end,
     call = function(args, ctx)
-        local response = exchange(with(args, { progress = ctx.unit }))
+        local response = exchange(with(args, { progress = ctx.unit or nil }))
         success(args, response)
         return { status = response.status, headers = shape(args, response).headers, bytes = response.received,
             sha256 = response.sha256, ms = response.ms }

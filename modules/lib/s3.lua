@@ -6,9 +6,10 @@ local http, fs, time = require "rollout.http", require "rollout.fs", require "ro
 local s3 = {}
 
 local MiB = 1024 * 1024
--- S3 takes up to 5 GiB at once; a part is what is sent again when a connection breaks.
-local PART = 64 * MiB
-local MOST_PARTS = 10000
+-- A larger file goes in parts. A part is what is sent again when a connection breaks, and several are under way at once: one
+-- connection seldom fills a line to a far place.
+local WHOLE, PART = 64 * MiB, 16 * MiB
+local MOST_PARTS, AT_ONCE = 10000, 4
 local RETRY = { times = 5, backoff = "500ms", max = "20s", statuses = { 500 } }
 
 local OPTIONS = {
@@ -207,30 +208,37 @@ local function put_whole(args, what)
     return 1
 end
 
-local function send_parts(args, upload, size, what)
-    local part = math.max(PART, (size // MOST_PARTS // MiB + 1) * MiB)
-    local xml, count = { "<CompleteMultipartUpload>" }, 0
-    for offset = 0, size - 1, part do
-        count = count + 1
-        local length = math.min(part, size - offset)
-        local answer = demand(args.where, "PUT", args.key, what, {
-            query = { partNumber = count, uploadId = upload }, file = { path = args.file, offset = offset, size = length },
-        })
-        xml[#xml + 1] = ("<Part><PartNumber>%d</PartNumber><ETag>%s</ETag></Part>"):format(count,
-            (answer.headers.etag or ""):gsub('"', "&quot;"))
-    end
-    xml[#xml + 1] = "</CompleteMultipartUpload>"
-    demand(args.where, "POST", args.key, what, { query = { uploadId = upload }, body = table.concat(xml), timeout = "10m",
-        headers = { ["Content-Type"] = "application/xml" } })
-    return count
+local function part_size(size)
+    return math.max(PART, (size // MOST_PARTS // MiB + 1) * MiB)
 end
 
-local function put_in_parts(args, size, what)
+local function send_parts(args, upload, size, ctx, what)
+    local length, offsets, sent = part_size(size), {}, 0
+    for offset = 0, size - 1, length do
+        offsets[#offsets + 1] = offset
+    end
+    local xml = rt.each(offsets, AT_ONCE, function(offset, number)
+        local bytes = math.min(length, size - offset)
+        local answer = demand(args.where, "PUT", args.key, what, {
+            query = { partNumber = number, uploadId = upload }, file = { path = args.file, offset = offset, size = bytes },
+        })
+        sent = sent + bytes
+        ctx.progress(sent, size, "bytes")
+        return ("<Part><PartNumber>%d</PartNumber><ETag>%s</ETag></Part>"):format(number,
+            ((answer.headers.etag or ""):gsub('"', "&quot;")))
+    end)
+    demand(args.where, "POST", args.key, what, { query = { uploadId = upload }, timeout = "10m",
+        headers = { ["Content-Type"] = "application/xml" },
+        body = "<CompleteMultipartUpload>" .. table.concat(xml) .. "</CompleteMultipartUpload>" })
+    return #offsets
+end
+
+local function put_in_parts(args, size, ctx, what)
     abort_leftovers(args.where, args.key, what)
     local begun = demand(args.where, "POST", args.key, what, { query = { uploads = "" },
         headers = { ["x-amz-meta-sha256"] = args.sha256 } })
     local upload = element(begun.body, "UploadId")
-    local ok, result = pcall(send_parts, args, upload, size, what)
+    local ok, result = pcall(send_parts, args, upload, size, ctx, what)
     if not ok and not (type(result) == "table" and result.code == "no_upload") then
         pcall(abort, args.where, args.key, upload)
         error(result, 0)
@@ -240,7 +248,7 @@ local function put_in_parts(args, size, what)
         changed(args.file)
     end
     -- "no_upload": the answer to the completion was lost and the second one found nothing to do; the proof below decides
-    return ok and result or math.ceil(size / PART)
+    return ok and result or math.ceil(size / part_size(size))
 end
 
 -- What stands there now; with verify = "read" hashed on its way back, which its headers come with.
@@ -305,7 +313,7 @@ Bucket.put = rt.effect {
     describe = function(args)
         return ("copy %s to %s"):format(args.file, named(args.where, args.key))
     end,
-    call = function(args)
+    call = function(args, ctx)
         local what = ("copy %s to %s"):format(args.file, named(args.where, args.key))
         local there = fs.stat(args.file)
         if not there or there.type ~= "file" then
@@ -313,7 +321,7 @@ Bucket.put = rt.effect {
         end
         args.sha256 = args.sha256 or fs.sha256(args.file)
         local size = there.size
-        local parts = size > PART and put_in_parts(args, size, what) or put_whole(args, what)
+        local parts = size > WHOLE and put_in_parts(args, size, ctx, what) or put_whole(args, what)
         local there_now = prove(args, size, what)
         return { url = named(args.where, args.key), key = args.key, bytes = size, sha256 = args.sha256, etag = there_now.etag,
             parts = parts, verified = args.verify }

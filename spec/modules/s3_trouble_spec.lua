@@ -1,7 +1,7 @@
 local t = require "spec.helper"
 
 -- A server that answers what `script(method, path, head, number)` returns: status, body, headers; as S3's documentation
--- shows them.
+-- shows them; nothing: none.
 local function scripted(script)
     local server = { seen = {} }
     local requests = {} -- by client: the one that is coming, { head, left }
@@ -9,6 +9,9 @@ local function scripted(script)
         local method, path = head:match("^(%u+) (%S+)")
         server.seen[#server.seen + 1] = method .. " " .. path
         local status, body, headers = script(method, path, head, #server.seen)
+        if not status then
+            return
+        end
         client:write(("HTTP/1.1 %s\r\nContent-Length: %d\r\n%s\r\n%s"):format(status, #(body or ""), headers or "",
             method == "HEAD" and "" or body or ""))
     end
@@ -173,7 +176,7 @@ describe("rollout.s3 in bad luck", function()
         end)
         local r, err = body(server, 'return bucket:put { file = "large", key = "k", verify = "sent" }', folder)
         assert.is_nil(err and err.message)
-        assert.same({ 65 << 20, 2 }, { r.bytes, r.parts })
+        assert.same({ 65 << 20, 5 }, { r.bytes, r.parts })
     end)
 
     it("finds that something wrote the file meanwhile", function()
@@ -187,5 +190,24 @@ describe("rollout.s3 in bad luck", function()
         local _, err = body(server, 'return bucket:put { file = "large", key = "k", verify = "sent" }', folder)
         assert.equal("changed", err.code)
         assert.equal("DELETE /b/k", server.seen[#server.seen])
+    end)
+
+    it("ends all parts with the step's time, and leaves none behind", function()
+        local folder = large()
+        local server = scripted(function(method, path)
+            if method == "POST" then
+                return "200 OK", "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+            elseif method == "GET" then
+                return "200 OK", "<ListMultipartUploadsResult></ListMultipartUploadsResult>"
+            elseif path:find("partNumber=2&", 1, true) then
+                return "200 OK", "", 'ETag: "part"\r\n'
+            end
+        end)
+        local begun = os.time()
+        local run = t.play((PLAY:gsub('"1m"', '"2s"')):format(server.url, 'return bucket:put { file = "large", key = "k" }'),
+            { env = { S3_ACCESS = "access", S3_SECRET = "secret-key" }, folder = folder, timeout = 60 })
+        assert.equal(1, run.code, run.err)
+        assert.equal("timeout", run.ended.it.error.code)
+        assert.is_true(os.time() - begun < 20)
     end)
 end)

@@ -29,7 +29,7 @@ local function skewed(seconds)
 end
 
 -- options.ahead: seconds that its clock is ahead of this machine's. Returns { url, cut(bytes), flip(), requests() } with a
--- bucket "backups": cut breaks the next uploads after so many bytes, flip has its first byte stored wrong.
+-- bucket "backups": cut breaks the next uploads (1) after so many bytes, flip has its first byte stored wrong.
 function M.start(options)
     options = options or {}
     local folder, backend, port = files.temp(), tcp.free_port(), tcp.free_port()
@@ -43,7 +43,12 @@ function M.start(options)
     start(port, { "/usr/bin/python3", "spec/world/s3_gate.py", tostring(port), tostring(backend), folder })
     return {
         url = "http://127.0.0.1:" .. port,
-        cut = function(bytes, times) files.write(folder .. "/cut", ("%d %d"):format(bytes, times or 1)) end,
+        cut = function(bytes, times)
+            if times == 0 then
+                return os.remove(folder .. "/cut")
+            end
+            files.write(folder .. "/cut", ("%d %d"):format(bytes, times or 1))
+        end,
         flip = function() files.write(folder .. "/flip", "1 1") end,
         requests = function() return files.read(folder .. "/log") end,
     }

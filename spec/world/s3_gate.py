@@ -10,6 +10,7 @@ import hashlib
 import http.client
 import os
 import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
 from xml.sax.saxutils import escape
@@ -22,6 +23,7 @@ from botocore.credentials import Credentials
 assert awscli
 KEYS = {"S3RVER": "S3RVER"}
 uploads = {}
+one_at_a_time = threading.Lock()
 
 
 class Refused(Exception):
@@ -50,15 +52,16 @@ class Signer(S3SigV4Auth):
 def told(name):
     """The number in the file, once for each time that stands after it."""
     path = os.path.join(folder, name)
-    if not os.path.exists(path):
-        return None
-    with open(path) as file:
-        value, times = map(int, file.read().split())
-    os.remove(path)
-    if times > 1:
-        with open(path, "w") as file:
-            file.write(f"{value} {times - 1}")
-    return value
+    with one_at_a_time:
+        if not os.path.exists(path):
+            return None
+        with open(path) as file:
+            value, times = map(int, file.read().split())
+        os.remove(path)
+        if times > 1:
+            with open(path, "w") as file:
+                file.write(f"{value} {times - 1}")
+        return value
 
 
 class Gate(BaseHTTPRequestHandler):
