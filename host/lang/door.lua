@@ -105,10 +105,10 @@ local function nested(def, args, scope)
     return inside(scope, def.name, ctx, def.call, args, ctx)
 end
 
--- One of several things that an effect does at once. It tells no progress by itself: they would talk across each other.
-local function item_of(scope, number)
-    return setmetatable({ id = scope.ctx.id .. "-" .. number, key = scope.ctx.key .. "-" .. number, unit = false },
-        { __index = scope.ctx })
+-- One of several things that an effect does at once. They tell no progress by themselves: they would talk across each other.
+local function item_of(scope, number, alone)
+    return setmetatable({ id = scope.ctx.id .. "-" .. number, key = scope.ctx.key .. "-" .. number,
+        unit = alone and scope.ctx.unit }, { __index = scope.ctx })
 end
 
 --- Within an effect: calls fn(item, i) for each item of the list, `limit` at once, and returns what they returned, in order.
@@ -122,7 +122,7 @@ function door.each(list, limit, fn)
         while at < #list and not first do
             at = at + 1
             local i = at
-            results[i] = inside(scope, scope.name, item_of(scope, base + i), fn, list[i], i)
+            results[i] = inside(scope, scope.name, item_of(scope, base + i, #list == 1), fn, list[i], i)
         end
     end
     for n = 1, math.min(limit, #list) do

@@ -5,6 +5,7 @@ local native, rt, work = ...
 local archive = {}
 local PRIVATE, PRIVATE_FOLDER = 384, 448 -- 0600, 0700
 local LARGEST_MANIFEST = 256 << 20
+local AT_ONCE = 8 -- files on their way to a bucket or back
 
 function archive.manifest_path(path)
     return path .. ".manifest.json"
@@ -133,10 +134,11 @@ end
 local function copy_to_bucket(path, place, measured)
     local bucket = rt.require("s3").bucket(place.bucket)
     local name = path:match("[^/]+$")
-    for _, file in ipairs(measured.files and sorted(measured.files) or { false }) do
+    -- the manifest says that all is there, so it comes last
+    rt.each(measured.files and sorted(measured.files) or { false }, AT_ONCE, function(file)
         local from, entry = file and path .. "/" .. file or path, file and measured.files[file] or measured
         bucket:put { file = from, key = file and name .. "/" .. file or name, sha256 = entry.sha256 }
-    end
+    end)
     bucket:put { file = archive.manifest_path(path), key = archive.manifest_path(name) }
     return place.url .. name
 end
@@ -167,9 +169,9 @@ function archive.fetch(url, bucket, folder)
         return path
     end
     work.file("mkdir", path, { mode = PRIVATE_FOLDER })
-    for _, file in ipairs(sorted(manifest.files)) do
+    rt.each(sorted(manifest.files), AT_ONCE, function(file)
         source:get { key = name .. "/" .. file, to = path .. "/" .. file, sha256 = manifest.files[file].sha256, mode = "0600" }
-    end
+    end)
     return path
 end
 
