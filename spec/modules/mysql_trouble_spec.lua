@@ -46,8 +46,8 @@ describe("a backup", function()
             local backup = db:dump { to = F, empty = true }
             db:exec "CREATE TABLE later (id INT)"
             local restored = db:restore(backup)
-            return { tables = backup.tables, count = db:value "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'app'",
-                kept = restored.kept }
+            local count = db:value "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE()"
+            return { tables = backup.tables, count = count, kept = restored.kept }
         ]]
         assert.equal(0, empty.tables)
         assert.equal(0, empty.count)
@@ -113,8 +113,8 @@ describe("a backup", function()
         ]]):format(folder .. "/small/backups"))
         local function try(size, fill)
             local script = ('mkdir -p "%s/small" && mount -t tmpfs -o size=%s none "%s/small" || exit 99; %s; '
-                .. '"%s" "%s" --output plain; code=$?; find "%s/small" -type f ! -name fill; exit $code'):format(folder, size, folder,
-                fill or "true", t.binary, path, folder)
+                .. '"%s" "%s" --output plain; code=$?; find "%s/small" -type f ! -name fill; exit $code'):format(folder, size,
+                folder, fill or "true", t.binary, path, folder)
             return t.run { "unshare", "-m", "sh", "-c", script, env = { DATABASE_URL = server:url(),
                 ROLLOUTHOST_STATE = t.temp(), PATH = os.getenv "PATH" }, timeout = 60 }
         end
@@ -137,7 +137,7 @@ describe("a backup", function()
         server:sql("CREATE TABLE t (id INT PRIMARY KEY); INSERT INTO t SELECT seq FROM seq_1_to_100", "app")
         local clients = t.start { "bash", "-c", ([[
             for i in $(seq 400); do
-                mariadb --no-defaults --batch --skip-column-names --user=root --socket=%s app -e 'SELECT COUNT(*) FROM t' || echo failed
+                mariadb --no-defaults -BN --user=root --socket=%s app -e 'SELECT COUNT(*) FROM t' || echo failed
             done]]):format(server.socket) }
         t.eventually("clients come", function() return clients.out:find "100" end, 20)
         there_and_back()
