@@ -5,7 +5,6 @@ local _, rt, fingerprint = ...
 return function(driver, job_of)
     local since = {}
     local backup = driver.backup
-    local schemas = {} -- by handle: the digest of the schema that is known
     local touched = {} -- by handle: an effect of the step under way has written to it
 
     --- To be called by whatever writes to a database by a handle.
@@ -23,13 +22,24 @@ return function(driver, job_of)
         return list
     end
 
+    -- The schema that is known: what the newest step since the dump has left, whichever process did it.
+    local function known_schema(database, dump)
+        local schema = dump.position.schema
+        for _, event in ipairs(rt.observed(driver.name)) do
+            local position = event.facts[database.id]
+            if position and event.time > dump.time then
+                schema = position.schema
+            end
+        end
+        return schema
+    end
+
     -- The position after a step that wrote, or that left another schema; nil after any other.
     local function after(database, dump)
         local job = job_of({ db = database.id, database = dump.database }, { key = "after a step" })
         local ok, position = pcall(function()
             local now = backup.position(job, dump.database)
-            local known = schemas[database.id] or dump.position.schema
-            if not touched[database.id] and now.schema == known then
+            if not touched[database.id] and now.schema == known_schema(database, dump) then
                 return nil
             end
             return backup.position(job, dump.database, true)
@@ -38,7 +48,6 @@ return function(driver, job_of)
         if not ok then
             error(position, 0)
         end
-        schemas[database.id] = position and position.schema or schemas[database.id]
         return position
     end
 
