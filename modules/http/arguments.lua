@@ -9,7 +9,7 @@ local OPTIONS = {
     bearer = "text", basic = "table",
     timeout = "duration", connect_timeout = "duration", retry = "table", redirects = "integer",
     max_body = "size", ca = "string", proxy = "text", unix_socket = "string", aws = "table",
-    public_only = "boolean", session = "table",
+    public_only = "boolean", session = "table", client = "table",
 }
 
 -- A copy of `base` with `more` in it.
@@ -266,6 +266,11 @@ local function arguments(method, url, opts, spec, where)
     args.public_only = given.public_only or nil
     if given.session then
         args.session, args.inner = M.session_of(given.session, where)
+    end
+    if given.client then
+        local client = rt.options(given.client, { cert = { "string", required = true }, key = { "string", required = true } },
+            where .. ": client")
+        args.certificate_file, args.key_file = client.cert, client.key
     end
     credentials(args, given, where)
     body(args, (spec == WRITE or spec == SAMPLE) and given or {}, where)

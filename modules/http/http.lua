@@ -45,6 +45,7 @@ local function redirected(args, request, response)
             :format(describe(args), target:match("^%a+://[^/?#]*")))
     end
     next_request.bearer, next_request.user, next_request.password, next_request.aws = nil, nil, nil, nil
+    next_request.certificate_file, next_request.key_file = nil, nil
     -- what the world's servers point to is not this network's business (a cloud's metadata service)
     next_request.public_only = args.public_only or not (response.private_peer or args.proxy or args.unix_socket) or nil
     next_request.headers = {}

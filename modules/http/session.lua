@@ -9,7 +9,7 @@ local ids = setmetatable({}, { __mode = "k" }) -- handle → { id, inner: it is 
 local count = 0
 
 local DEFAULTS = { "headers", "bearer", "basic", "ca", "proxy", "unix_socket", "timeout", "connect_timeout", "retry", "redirects",
-    "max_body", "public_only" }
+    "max_body", "public_only", "client" }
 local OPTIONS = { url = { "string", required = true }, login = "function" }
 for _, name in ipairs(DEFAULTS) do
     OPTIONS[name] = "any" -- the call that gets it checks it

@@ -294,6 +294,8 @@ rh_http_parts *rh_http_read_spec(lua_State *L, rh_http_spec *spec)
         .sha256 = text_field(L, "sha256"),
         .bearer = text_field(L, "bearer"),
         .ca = text_field(L, "ca"),
+        .certificate_file = text_field(L, "certificate_file"),
+        .key_file = text_field(L, "key_file"),
         .proxy = text_field(L, "proxy"),
         .unix_socket = text_field(L, "unix_socket"),
         .aws = aws_field(L, &parts->aws) ? &parts->aws : NULL,

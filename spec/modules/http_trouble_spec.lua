@@ -365,6 +365,21 @@ describe("http with TLS", function()
         assert.matches("/nowhere/ca.pem", err.message)
     end)
 
+    it("shows a certificate of its own where the server asks for one", function()
+        local certs = t.certificates()
+        local asking = t.nginx { http = ([[server { listen 127.0.0.1:$port1 ssl; ssl_certificate %s; ssl_certificate_key %s;
+            ssl_client_certificate %s; ssl_verify_client on; location / { return 200 $ssl_client_s_dn; } }]]):format(
+            certs.good.cert, certs.good.key, certs.ca) }
+        local vars = { U = "https://127.0.0.1:" .. asking.ports[1], CA = certs.ca, CERT = certs.wrong_name.cert,
+            KEY = certs.wrong_name.key }
+        assert.equal("CN=elsewhere", value([[
+            return http.get(U, { ca = CA, client = { cert = CERT, key = KEY } }).body ]], vars))
+        assert.equal(400, value([[ http.get(U, { ca = CA, client = { cert = CERT, key = KEY } })
+            return http.get(U, { ca = CA }).status ]], vars))
+        assert.equal("tls", problem([[ http.get(U, { ca = CA, client = { cert = "no.pem", key = KEY } }) ]], vars).code)
+        assert.matches("key is missing", problem([[ http.get(U, { client = { cert = CERT } }) ]], vars).message)
+    end)
+
     it("is not left for clear text", function()
         local err = problem([[ http.get(U .. "down", { ca = CA, redirects = 3 }) ]], { U = U[1], CA = ca })
         assert.equal("redirect", err.code)
