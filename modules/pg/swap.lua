@@ -201,6 +201,9 @@ local function explain(err, live)
     local state = type(err.detail) == "table" and err.detail.sqlstate
     if state == "55006" then -- object_in_use
         rt.raise("in_use", "pg: nothing was swapped: " .. err.message)
+    elseif state == "42501" and err.message:find("rename", 1, true) then
+        rt.raise("cannot_rename", string.format("pg: nothing was swapped: %s. mode = \"in_place\" needs no rename: it replaces what"
+            .. " is in the database in one transaction, with the application stopped", err.message))
     elseif state == "42501" then
         rt.raise("in_use", string.format("pg: nothing was swapped: %s: end that session of %s and try again", err.message, live))
     end

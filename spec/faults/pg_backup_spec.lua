@@ -78,14 +78,27 @@ describe("pg db:dump is refused", function()
         assert.matches("ALTER TABLE users ADD COLUMN slow int", said)
     end)
 
-    it("by pg_dump of an older version than the server", function()
-        local programs = postgres.programs()
-        local path = t.temp()
-        t.write(path .. "/pg_dump", "#!/bin/sh\necho 'pg_dump (PostgreSQL) 9.6.24'\n", "755")
-        -- Where the distribution keeps the server's own version, that one is taken: an old one in PATH does no harm.
-        local backup = play.value(url, ("return db:dump { to = %q }"):format(t.temp()),
-            { env = { PATH = path .. ":" .. programs .. ":" .. os.getenv("PATH") } })
+    it("where pg_dump is older than the server; an older one in PATH does no harm beside the server's own", function()
+        local folder = t.temp()
+        t.write(folder .. "/bin/pg_dump", "#!/bin/sh\necho 'pg_dump (PostgreSQL) 9.6.24'\n", "755")
+        local path = folder .. "/bin:" .. os.getenv("PATH")
+        local backup = play.value(url, ("return db:dump { to = %q }"):format(folder), { env = { PATH = path } })
         assert.is_true(backup.verified)
+        local playbook = t.playbook(([[
+            playbook "spec" { environments = { "test" } }
+            local db = require("rollout.pg").database(secret "DATABASE_URL")
+            step("it", function() return db:dump { to = %q } end)
+        ]]):format(t.temp()))
+        -- A machine without the server's programs, in a mount namespace of its own.
+        local result = t.run { "unshare", "-m", "sh", "-c", 'mount -t tmpfs none /usr/lib/postgresql || exit 99; exec "$@"', "sh",
+            t.binary, playbook, "--state", folder .. "/state", env = { PATH = path, DATABASE_URL = url }, timeout = 60 }
+        if result.code == 99 or result.err:find("unshare failed") then
+            pending("this machine gives no mount namespace: " .. result.err)
+            return
+        end
+        assert.equal(1, result.code, result.out .. result.err)
+        assert.matches("pg_dump is version 9%.6%.24 and the server 15", result.out)
+        assert.matches("postgresql%-client%-15", result.out)
     end)
 end)
 
@@ -107,23 +120,26 @@ describe("pg db:dump and db:restore, when the disk is full,", function()
     end
 
     it("here: nothing is left that looks like a backup", function()
-        local folder, why = small(2)
+        local folder, why = small(60)
         if not folder then
             pending("cannot mount: " .. why)
             return
         end
         local server = t.postgres()
         play.fresh(server)
-        grow(server, 60000)
-        local value, problem = play.body(server:url(), ("return db:dump { to = %q }"):format(folder))
-        assert.is_nil(value)
-        assert.equal("disk_full", problem.code, problem.message)
-        -- It may fill up after it was looked at.
-        t.write(folder .. "/other", ("x"):rep(100))
-        server:sql("TRUNCATE big; INSERT INTO big SELECT i, 'x' FROM generate_series(1, 10) i; VACUUM FULL big")
+        grow(server, 250000) -- 25 MiB
         local host = play.start(server:url(), ("db:dump { to = %q }"):format(folder))
-        host:wait()
-        assert.equal(0, host.code, host.out)
+        t.eventually("it writes", function()
+            return host.code or t.list(folder)[1]
+        end, 30)
+        t.run { "sh", "-c", 'cat /dev/zero > "$1/other"', "sh", folder } -- until nothing more goes in
+        host:wait(60)
+        assert.equal(1, host.code)
+        assert.matches("No space left on device", host.out)
+        assert.same({ "other" }, t.list(folder))
+        assert.equal("", play.scratches(server))
+        local _, problem = play.body(server:url(), ("return db:dump { to = %q }"):format(folder))
+        assert.equal("disk_full", problem.code, problem.message) -- and told before anything is done
     end)
 
     it("there: the proof fails, the copy is removed, the live database is as it was", function()
