@@ -123,6 +123,7 @@ return function(driver, lib)
     local function back_up(job)
         prepare(job)
         -- Before the snapshot: what is written in between is in the backup and counts as written since, not the reverse.
+        lib.since.begin(job.database)
         job.position = backup.position(job, job.name)
         backup.start(job)
         job.fingerprint = backup.fingerprint(job, function() report(job) end)
@@ -218,7 +219,8 @@ return function(driver, lib)
                 path = rt.unknown("path of the backup"), bytes = rt.unknown("bytes"), sha256 = rt.unknown("sha256"),
                 copies = {}, manifest = rt.unknown("manifest"), manifest_sha256 = rt.unknown("sha256"), db = args.db,
                 database = args.database, server = rt.unknown("version"), tables = rt.unknown("tables"),
-                rows = rt.unknown("rows"), verified = args.verify, locked_ms = 0, ms = 0,
+                rows = rt.unknown("rows"), verified = args.verify, shape = rt.unknown("shape"), why = rt.unknown("why"),
+                scratch = rt.unknown("scratch"), scratch_bytes = rt.unknown("bytes"), locked_ms = 0, ms = 0,
             }
         end,
         exact = { "path", "manifest", "copies", "to", "also", "name" },

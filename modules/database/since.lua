@@ -12,6 +12,11 @@ return function(driver, job_of)
         touched[database.id] = true
     end
 
+    --- What was written so far is in the backup that begins now.
+    function since.begin(database)
+        touched[database.id] = nil
+    end
+
     local function dumped()
         local list = {}
         for _, dump in ipairs(rt.mode() == "run" and rt.recorded(driver.name .. ".dump") or {}) do
