@@ -196,11 +196,23 @@ static bool reopen(rh_error *error)
     return true;
 }
 
+/* Only a rollback opens a run again that had succeeded; whoever takes it up next goes on with it. */
+static bool opened_again(int64_t ended)
+{
+    rh_event event;
+    if (!rh_journal_recall(run.host.journal, "run.resume", "", &event) || event.seq < ended)
+        return false;
+    if (same(run.request.intent, "resume"))
+        run.request.intent = "rollback";
+    return true;
+}
+
 /* The exit code of a run that has come to its end already, or -1. */
 static int ended_with(void)
 {
     rh_event event;
-    if (!run.host.resumed || !rh_journal_recall(run.host.journal, "run.end", "", &event))
+    if (!run.host.resumed || !rh_journal_recall(run.host.journal, "run.end", "", &event) ||
+        opened_again(event.seq) || !rh_journal_recall(run.host.journal, "run.end", "", &event))
         return -1;
     json_t *end = json_loads(event.payload, 0, NULL);
     json_t *code = json_object_get(end, "exit");
