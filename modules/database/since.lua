@@ -151,14 +151,16 @@ return function(driver, job_of)
         elseif job.args.since or rt.mode() ~= "run" then
             refuse(job, rows, tables)
         end
+        local more = job.approved and string.format(" (%d more than the %d that were approved: it is being written to. Stop the"
+            .. " application, or this is asked again)", rows - job.approved, job.approved) or ""
         job.ctx.approve {
-            question = string.format("Restore %s, and lose what was written %s: at least %d row%s in %s", job.name,
-                when_text(job), rows, rows == 1 and "" or "s", where_text(tables)),
+            question = string.format("Restore %s, and lose what was written %s: at least %d row%s in %s%s", job.name,
+                when_text(job), rows, rows == 1 and "" or "s", where_text(tables), more),
             evidence = { database = job.args.db, backup = job.args.path, since = when_text(job), rows = rows,
                 tables = tables },
             role = job.args.role, roles = job.args.roles,
         }
-        job.allowed = rows
+        job.allowed, job.approved = rows, rows
     end
 
     --- The last look, when (nearly) nobody can write any more: raises "written_meanwhile" where more was written than is

@@ -434,8 +434,12 @@ end
 function M.swap(job, facts, check)
     close(job, "live")
     admin_of(job)
-    if job.from ~= "scratch" then
-        M.freeze(job, job.scratch)
+    if not closed(job, job.scratch) then -- else an earlier try has left it ready, or the dump
+        if job.from == "scratch" then
+            databases.freeze(admin_of(job), job.scratch) -- it was looked into
+        else
+            M.freeze(job, job.scratch)
+        end
     end
     return swaps.swap(job, facts, check)
 end
