@@ -91,19 +91,15 @@ const char *rh_http_header(const rh_http_request *request, const char *name)
 
 /* ---- how it ends ---- */
 
-const char *rh_http_code(const rh_http_transfer *t, CURLcode curl)
+const char *rh_http_connection_code(CURL *easy, CURLcode curl)
 {
     long err = 0;
-    if (curl == CURLE_COULDNT_CONNECT && t->refused[0])
-        return "private_address";
     switch (curl) {
-    case CURLE_URL_MALFORMAT:
-        return "url";
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
         return "dns";
     case CURLE_COULDNT_CONNECT:
-        curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &err);
+        curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &err);
         return err == ENETUNREACH || err == ENETDOWN || err == EADDRNOTAVAIL ? "network"
                                                                              : "connect";
     case CURLE_OPERATION_TIMEDOUT:
@@ -115,6 +111,21 @@ const char *rh_http_code(const rh_http_transfer *t, CURLcode curl)
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:
         return "tls";
+    default:
+        return NULL;
+    }
+}
+
+const char *rh_http_code(const rh_http_transfer *t, CURLcode curl)
+{
+    if (curl == CURLE_COULDNT_CONNECT && t->refused[0])
+        return "private_address";
+    const char *code = rh_http_connection_code(t->easy, curl);
+    if (code)
+        return code;
+    switch (curl) {
+    case CURLE_URL_MALFORMAT:
+        return "url";
     case CURLE_GOT_NOTHING:
     case CURLE_SEND_ERROR:
     case CURLE_RECV_ERROR:

@@ -27,5 +27,6 @@ int64_t rh_http_integer(struct lua_State *L, const char *field, int64_t otherwis
 
 int rh_http_jar_lua(struct lua_State *L);    /* native.jar */
 int rh_http_sample_lua(struct lua_State *L); /* native.sample */
+int rh_http_mail_lua(struct lua_State *L);   /* native.mail */
 
 #endif

@@ -6,6 +6,9 @@
  *   native.sample{ …, count, duration (ms), concurrency, rate, expect } ⏳ → see sample_lua.c
  *   native.jar() → the cookies of a session
  *   native.secret(name, text) → secret
+ *   native.mail{ … } ⏳ → see mail_lua.c
+ *   native.base64(text) → text
+ *   native.hmac(key, text[, encoded]) → HMAC-SHA-256 in hex; the key is a text or a secret, `encoded` in base64
  *   native.parts → { arguments, check, … }: sources of the sugar's parts
  *
  * Fields of a request: method, url (text), query and form (arrays of { name, value }), json (any value),
@@ -16,8 +19,10 @@
  * { name, text | file, filename, type }). A text is a string or a
  * secret; secrets are opened here, also inside `json`. */
 #include "binding.h"
+#include "mail.h"
 #include "tls.h"
 
+#include "core/digest.h"
 #include "core/luaerror.h"
 #include "core/module.h"
 #include "core/secret.h"
@@ -149,9 +154,39 @@ static int secret(lua_State *L)
     return 1;
 }
 
+static int base64(lua_State *L)
+{
+    size_t size;
+    const char *bytes = luaL_checklstring(L, 1, &size);
+    rh_buffer text = {0};
+    rh_base64_encode(bytes, size, &text);
+    lua_pushlstring(L, text.data ? text.data : "", text.size);
+    rh_buffer_free(&text);
+    return 1;
+}
+
+static int hmac(lua_State *L)
+{
+    size_t key_size, size;
+    const char *key = rh_check_secret_text(L, 1, &key_size), *data = luaL_checklstring(L, 2, &size);
+    bool encoded = lua_toboolean(L, 3);
+    rh_buffer plain = {0};
+    char hex[RH_SHA256_HEX];
+    if (encoded && !rh_base64_decode(key, key_size, &plain))
+        rh_raisef(L, "usage", "the key is not base64");
+    if (encoded)
+        rh_hmac_sha256_hex(plain.data ? plain.data : "", plain.size, data, size, hex);
+    else
+        rh_hmac_sha256_hex(key, key_size, data, size, hex);
+    rh_buffer_free(&plain);
+    lua_pushstring(L, hex);
+    return 1;
+}
+
 static int close_engine(lua_State *L)
 {
     (void)L;
+    rh_mail_close();
     rh_http_close();
     return 0;
 }
@@ -174,6 +209,9 @@ static int open_http(lua_State *L)
                                          {"sample", rh_http_sample_lua},
                                          {"jar", rh_http_jar_lua},
                                          {"secret", secret},
+                                         {"mail", rh_http_mail_lua},
+                                         {"base64", base64},
+                                         {"hmac", hmac},
                                          {NULL, NULL}};
     luaL_newlib(L, functions);
     lua_createtable(L, 0, 5);

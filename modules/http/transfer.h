@@ -65,5 +65,7 @@ void rh_http_set_answer(rh_http_transfer *t);
 void rh_http_fill_result(rh_http_transfer *t);
 void rh_http_fill_error(rh_http_transfer *t, CURLcode curl);
 const char *rh_http_code(const rh_http_transfer *t, CURLcode curl); /* "connect", "timeout", … */
+/* The same of a connection that did not come about, or NULL: it did. */
+const char *rh_http_connection_code(CURL *easy, CURLcode curl);
 
 #endif
