@@ -207,11 +207,9 @@ function M.start(job)
     if job.shape == "clone" then
         start_clone(job)
     else
-        local began = rt.now()
         own.snapshot = snapshots.open(job, job.name)
         own.snapshot_id = own.snapshot.id
         job.locked_ms = 0
-        own.opened_ms = rt.now() - began
         if job.shape == "parallel" then
             own.command = clients.dump(job, "directory")
         else

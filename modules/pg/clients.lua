@@ -104,7 +104,7 @@ archive=$1 settings=$2 count=$3; shift 3
 restore=("${@:1:count}"); shift "$count"
 : >"$archive" || exit 1
 "$@" & dump=$!
-tail --bytes=+1 --follow --sleep-interval=0.05 --pid=$dump -- "$archive" | PGOPTIONS=$settings "${restore[@]}"
+tail --bytes=+1 --follow --sleep-interval=0.05 --pid=$dump -- "$archive" | PGOPTIONS="$PGOPTIONS $settings" "${restore[@]}"
 restored=${PIPESTATUS[1]}
 [ $restored = 0 ] || kill $dump 2>&-
 wait $dump && exit $restored
@@ -148,7 +148,7 @@ psql=$1 database=$2 restore=$3 first=$4 path=$5
 --- Replaces all that is in a database by an archive; `first`: the statements that empty it.
 function M.replace(job, path, database, first)
     local programs = job.own.programs
-    return start(job, "load", LOADING, REPLACE, programs .. "psql", target(database), programs .. "pg_restore", first, path)
+    return start(job, "load", LOADING .. " -c synchronous_commit=on", REPLACE, programs .. "psql", target(database), programs .. "pg_restore", first, path)
 end
 
 --- Reads an archive to its end, into nothing.
