@@ -41,6 +41,10 @@ local function begin(engine)
     table.move(engine.flags, 1, #engine.flags, #command + 1, command)
     command.env = { XDG_CONFIG_HOME = folder, DOCKER_HOST = false }
     engine.daemon = process.start(command)
+    cleanup.add(function() -- the namespaces first: all that dockerd has started ends with them
+        engine.outer:kill("sigkill")
+        process.turn_until(function() return engine.daemon.code end, 5)
+    end)
     local up = process.turn_until(function()
         return engine.daemon.code and "ended" or files.exists(engine.socket) and ping(engine) and "up"
     end, 60)

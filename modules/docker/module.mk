@@ -1,1 +1,0 @@
-PKGS_docker =
