@@ -4,6 +4,7 @@ local native, rt, engine, output = ...
 local M = {}
 
 local FIRST_MS, SLOWEST_MS = 50, 500
+local STEADY_MS = 1000 -- what has no health check is up when it has been for so long
 
 --- What the engine tells of a container, or an error, code "no_container".
 function M.inspect(of, id)
@@ -56,20 +57,28 @@ function M.why(of, found)
     return checked(found) .. output.said(of, found.Id, found.Config.Tty)
 end
 
+-- Whether a container without a health check has been up for long enough, with no start in between.
+local function steady(since, found)
+    local start = found.Id .. found.State.StartedAt
+    since[start] = since[start] or rt.now()
+    return rt.now() - since[start] >= STEADY_MS
+end
+
 --- Looks until none of the containers is waiting, or the time (ms) is up. → a list of { found, verdict, words }.
---- `stops`: a verdict that ends the waiting at once. Restarts count: one that is up only for a moment is not up.
+--- `stops`: whether one that failed ends the waiting at once.
 function M.await(of, ids, within, stops)
-    local deadline, pause = rt.now() + within, FIRST_MS
+    local deadline, pause, since = rt.now() + within, FIRST_MS, {}
     while true do
-        local states, waiting, stop = {}, false, false
+        local states, waiting, failed = {}, false, false
         for i, id in ipairs(ids) do
             local found = M.inspect(of, id)
             local verdict, words = M.judge(found)
             states[i] = { found = found, verdict = verdict, words = words }
-            waiting, stop = waiting or verdict == "waiting", stop or (stops and stops[verdict])
+            waiting = waiting or verdict == "waiting" or verdict == "running" and not steady(since, found)
+            failed = failed or verdict == "failed"
         end
         local left = deadline - rt.now()
-        if not waiting or stop or left <= 0 then
+        if not waiting or failed and stops or left <= 0 then
             return states
         end
         native.sleep(math.min(pause, left))
@@ -79,7 +88,7 @@ end
 
 --- Fails where one of them does not get there, code "exited", "unhealthy" or "timeout", with its last lines.
 function M.need(of, ids, within, doing)
-    for _, state in ipairs(M.await(of, ids, within, { failed = true })) do
+    for _, state in ipairs(M.await(of, ids, within, true)) do
         if state.verdict == "failed" or state.verdict == "waiting" then
             local code = state.verdict == "waiting" and "timeout" or state.words == "unhealthy" and "unhealthy" or "exited"
             rt.raise(code, ("docker: %s: %s is %s%s%s"):format(doing, M.name(state.found), state.words,
@@ -91,7 +100,7 @@ end
 
 --- An expectation's fields of one container.
 function M.measure(of, id, within)
-    local state = M.await(of, { id }, within, { failed = true })[1]
+    local state = M.await(of, { id }, within, true)[1]
     local verdict = state.verdict == "healthy" and "pass" or state.verdict == "running" and "unknown" or "fail"
     return {
         name = M.name(state.found) .. " is healthy", verdict = verdict, measured = state.words, limit = "healthy",

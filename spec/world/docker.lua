@@ -107,6 +107,20 @@ function Engine:cli(command)
     return (result.out:gsub("%s+$", ""))
 end
 
+--- A registry inside, which this engine alone can reach: "127.0.0.1:PORT".
+function Engine:registry()
+    local port, folder = 5000, self.folder .. "/registry"
+    local config = files.write(self.folder .. "/registry.yml", ("version: 0.1\nstorage: { filesystem: { rootdirectory: %s } }\n"
+        .. "http: { addr: 127.0.0.1:%d }\n"):format(folder, port))
+    local server = process.start(self:inside { "docker-registry", "serve", config })
+    local up = process.turn_until(function()
+        return server.code and "ended" or process.run(self:inside { "busybox", "wget", "-q", "-O", "-",
+            ("http://127.0.0.1:%d/v2/"):format(port) }).code == 0 and "up"
+    end, 30)
+    assert(up == "up", server.err)
+    return "127.0.0.1:" .. port
+end
+
 --- An image of busybox: { changes of `docker import` }.
 function Engine:image(name, changes)
     local root = self.folder .. "/root"
