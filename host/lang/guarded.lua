@@ -59,6 +59,22 @@ local function compose_down(list)
     end) and "docker compose down -v"
 end
 
+-- Volumes, named or a container's own, that are removed by docker's other commands.
+local function docker_volumes(list)
+    local docker = after(list, "docker")
+    local function has_word(from, name) return has(list, from, function(word) return word == name end) end
+    local volume = docker and has_word(docker, "volume")
+    if volume and (has_word(volume, "rm") or has_word(volume, "remove") or has_word(volume, "prune")) then
+        return "docker volume rm"
+    elseif docker and has_word(docker, "prune") and has(list, docker, function(word) return word:match("^%-%-volumes") end) then
+        return "docker system prune --volumes"
+    end
+    local rm = docker and not has_word(docker, "run") and not has_word(docker, "exec") and has_word(docker, "rm")
+    return rm and has(list, rm, function(word)
+        return word:match("^%-%-volumes") or word:match("^%-%a*v%a*$")
+    end) and "docker rm -v"
+end
+
 -- Of the git commands that lose what nobody has a second copy of: the subcommand, and the words that make it one.
 local GIT = {
     { "git push --force", "push", function(word)
@@ -108,7 +124,7 @@ function guarded.match(text, extra)
         end
     end
     for _, list in ipairs(commands(plain)) do
-        local found = compose_down(list) or git_loss(list) or remove_root(list)
+        local found = compose_down(list) or docker_volumes(list) or git_loss(list) or remove_root(list)
         if found then return found end
     end
 end

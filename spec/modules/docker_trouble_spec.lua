@@ -36,8 +36,8 @@ describe("docker in trouble", function()
         local folder = t.temp()
         local other = folder .. "/docker.sock"
         t.run { "chmod", "711", folder }
-        t.run { "python3", "-c", ("import socket,os; s=socket.socket(socket.AF_UNIX); s.bind(%q); os.chmod(%q, 0o600)"):format(other,
-            other) }
+        t.run { "python3", "-c", "import socket, os, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); "
+            .. "os.chmod(sys.argv[1], 0o600)", other }
         local path = t.playbook(([[
             playbook "spec" { environments = { "test" } }
             %s

@@ -18,6 +18,11 @@ describe("destructive", function()
         ["docker compose -f a.yml down --volumes"] = "docker compose down -v",
         ["docker-compose down -v"] = "docker compose down -v",
         ["docker compose down --remove-orphans -v"] = "docker compose down -v",
+        ["docker volume rm shop_files"] = "docker volume rm",
+        ["docker volume prune -f"] = "docker volume rm",
+        ["docker system prune -af --volumes"] = "docker system prune --volumes",
+        ["docker rm -fv db"] = "docker rm -v",
+        ["docker compose rm -s -v db"] = "docker rm -v",
         ["git push --force origin main"] = "git push --force",
         ["git push -f"] = "git push --force",
         ["git -C app push origin +main"] = "git push --force",
@@ -41,6 +46,7 @@ describe("destructive", function()
         "git reset --soft HEAD^", "git clean -nd", "rm -rf build/tmp",
         "rm /tmp/lock", "rm -rf /srv/app/releases/3", "select * from dropped", "git fetch --force",
         "delete from sessions where id = 1", "docker run -v /a:/b x",
+        "docker run --rm -v /a:/b x", "docker rm -f web", "docker exec web rm -v /tmp/x", "docker volume ls", "docker system prune -f",
     } do
         it("not " .. text, function() assert.is_nil(guarded.match(text)) end)
     end
