@@ -197,6 +197,14 @@ local function measure(def, args, scope, line)
     return value
 end
 
+-- What people should know of a result stands beside it: what a restore has lost, what a backup was proven by.
+local function tell(def, args, key, value)
+    local text = def.says and value ~= nil and def.says(value, args)
+    if text then
+        engine.record("note", key .. "!says", { text = host.keep(text) })
+    end
+end
+
 -- value: as the journal keeps it; of a secret result nothing is kept.
 local function finish(def, args, key, started, value)
     local payload = { status = "ok", ms = host.mono() - started }
@@ -204,6 +212,7 @@ local function finish(def, args, key, started, value)
         payload.secret = true
     else
         payload.value = value
+        tell(def, args, key, value)
     end
     engine.record("effect.end", key, payload)
     return value

@@ -19,6 +19,7 @@ RH_EMBED(rh_database_backups_lua, RH_LUA_DIR "/modules/database/backups.luac")
 RH_EMBED(rh_database_inspect_lua, RH_LUA_DIR "/modules/database/inspect.luac")
 RH_EMBED(rh_database_judged_lua, RH_LUA_DIR "/modules/database/judged.luac")
 RH_EMBED(rh_database_shown_lua, RH_LUA_DIR "/modules/database/shown.luac")
+RH_EMBED(rh_database_told_lua, RH_LUA_DIR "/modules/database/told.luac")
 
 static const struct {
     const char *name, *from, *end;
@@ -35,6 +36,7 @@ static const struct {
     {"inspect", rh_database_inspect_lua, rh_database_inspect_lua_end},
     {"judged", rh_database_judged_lua, rh_database_judged_lua_end},
     {"shown", rh_database_shown_lua, rh_database_shown_lua_end},
+    {"told", rh_database_told_lua, rh_database_told_lua_end},
 };
 
 static int open_database(lua_State *L)

@@ -2,7 +2,7 @@
 --
 --   preflight ── start ── fingerprint ── finish ── scratch: create, load, fingerprint, equal? ── publish ── copies
 --                  the dump writes X.partial ──┘        └── stands ready for a restore until the run ends
-local native, rt, work, archive, fingerprint = ...
+local native, rt, work, archive, fingerprint, told = ...
 
 local function refuse_full_disk(driver, folder, expected)
     local free = work.file("free", folder)
@@ -214,6 +214,7 @@ return function(driver, lib)
                 .. (args.verify and ", proven by a restore" or ", not verified")
         end,
         call = call,
+        says = told.dump,
         sample = function(args)
             return {
                 path = rt.unknown("path of the backup"), bytes = rt.unknown("bytes"), sha256 = rt.unknown("sha256"),

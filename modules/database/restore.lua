@@ -5,7 +5,7 @@
 --   in_place  over what is there: for a user who may not create databases, with the application stopped
 --
 -- A crash is found out by the driver's mark of this very swap: before it the old state is whole, after it the new one.
-local native, rt, work, archive, fingerprint, plain = ...
+local native, rt, work, archive, fingerprint, plain, told = ...
 
 local TRIES = 5 -- at a swap, while more is written than was approved
 
@@ -397,6 +397,7 @@ return function(driver, lib)
             return string.format("restore %s from %s, %s", args.db, tostring(args.path), how)
         end,
         call = call,
+        says = told.restore,
         sample = function(args)
             return {
                 mode = args.mode, database = args.into or args.database, file = args.path, tables = rt.unknown("tables"),
