@@ -149,12 +149,16 @@ static void begin(sampler *s, int64_t due)
     rh_http_multi_add(s->multi, slot->transfer->easy);
 }
 
-static bool over(const sampler *s, int64_t now) { return s->left == 0 || now >= s->end; }
+/* late: a slot was free, and it is this process that came too late; what was due in time is sent still. */
+static bool over(const sampler *s, int64_t now, bool late)
+{
+    return s->left == 0 || (now >= s->end && !late);
+}
 
-static void pump(sampler *s)
+static void pump(sampler *s, bool late)
 {
     int64_t now = rh_mono_us();
-    while (s->idle && !over(s, now)) {
+    while (s->idle && !over(s, now, late)) {
         int64_t due = s->interval > 0 ? s->begun + (int64_t)((double)s->number * s->interval) : now;
         if (due >= s->end)
             s->left = 0;
@@ -164,7 +168,7 @@ static void pump(sampler *s)
         } else
             begin(s, due);
     }
-    if (s->busy == 0 && over(s, now))
+    if (s->busy == 0 && over(s, now, false))
         end(s);
 }
 
@@ -174,7 +178,7 @@ static void alarm_rang(uv_poll_t *poll, int status, int events)
     sampler *s = poll->data;
     uint64_t times;
     if (read(s->alarm, &times, sizeof times) > 0)
-        pump(s);
+        pump(s, s->interval > 0);
 }
 
 static void answered(CURL *easy, CURLcode curl)
@@ -188,7 +192,7 @@ static void answered(CURL *easy, CURLcode curl)
     slot->next = s->idle;
     s->idle = slot;
     s->busy--;
-    pump(s);
+    pump(s, false);
 }
 
 static size_t swallow(char *bytes, size_t one, size_t size, void *data)

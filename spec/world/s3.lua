@@ -50,7 +50,7 @@ function M.start(options)
             files.write(folder .. "/cut", ("%d %d"):format(bytes, times or 1))
         end,
         flip = function() files.write(folder .. "/flip", "1 1") end,
-        requests = function() return files.read(folder .. "/log") end,
+        requests = function() return files.exists(folder .. "/log") and files.read(folder .. "/log") or "" end,
     }
 end
 
