@@ -77,6 +77,31 @@ describe("pg db:restore", function()
         whole()
     end)
 
+    it("brings back the very moment of the dump, with a writer at work during dump, ruin and swap", function()
+        local writer = t.start { "psql", "--no-psqlrc", "--quiet", server:url(), input = [[
+            DO $$ BEGIN FOR i IN 1..1000000 LOOP
+                INSERT INTO nokey VALUES (i, 'w'); UPDATE audit SET what = i::text; DELETE FROM nokey WHERE x = i - 20;
+                INSERT INTO audit (what) SELECT 'a' WHERE i < 50; COMMIT; PERFORM pg_sleep(0.001); END LOOP; END $$;]] }
+        t.eventually("it writes", function()
+            return server:sql("SELECT count(*) > 20 FROM audit") == "t"
+        end)
+        local ruin_file = t.write(t.temp() .. "/ruin.sql", "SET ROLE app;\n" .. play.RUIN)
+        local result, problem = body(([[
+            local backup = db:dump { to = %q }
+            require("rollout.sh").run { "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", %q, "--file=%s" }
+            return { backup, db:restore(backup, { loses = 10000000 }) }
+        ]]):format(t.temp(), ("postgresql://postgres@/app?host=%s&port=%d"):format(server.socket, server.port), ruin_file))
+        writer:wait()
+        assert.is_nil(problem and problem.message)
+        assert.equal("scratch", result[2].from)
+        assert.same({}, result[2].written_after)
+        local moment = require("dkjson").decode(t.read(result[1].manifest))
+        local after = fingerprints()
+        moment.tables.summed, after.tables.summed = nil, nil -- worked out anew
+        assert.same(moment.tables, after.tables)
+        assert.same(moment.objects, after.objects)
+    end)
+
     it("keeps the database that it takes out, to be looked at", function()
         local backup = back_up()
         ruin()
