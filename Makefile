@@ -75,4 +75,4 @@ clean:
 	rm -rf $(BUILD)
 
 .PHONY: all clean check-deps
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -name npm -prune -o -name '*.d' -type f -print 2>/dev/null)

@@ -271,7 +271,8 @@ local function settle(def, args, ctx, class, scope, begun_seq, cancelled, unsure
         return false
     end
     if class == "probed" then
-        local ok, verdict, value = pcall(def.probe, args, ctx)
+        -- What it asks is a part of it: not recorded, so a probe that could not tell is made anew.
+        local ok, verdict, value = pcall(inside, scope, def.name, ctx, def.probe, args, ctx)
         if ok and verdict == "done" then
             return true, value
         elseif ok and verdict == "undone" then

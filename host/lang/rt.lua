@@ -38,6 +38,8 @@ rt.now = host.now
 rt.expectation = function(...) return require("lang.expect").expectation(...) end
 --- expect(name, measured), as a playbook writes it: to hold a value against the limits of the language.
 rt.expect = function(...) return require("lang.expect").new(...) end
+--- Inside an effect: waits. Its deadline goes on, and a cancellation ends it.
+rt.sleep = function(ms) host.task.sleep(ms) end
 --- Says that command `id` is a service; rt.stop_service(id), which the module that starts them provides, ends it.
 rt.service = function(id) engine.service(id) end
 rt.show_duration = units.show

@@ -512,8 +512,8 @@ local function all_of(args, results, failed, what)
     elseif failed > args.limits.may_fail then
         local untouched = told(results, "untouched")
         rt.raise("hosts", ("%s failed on %d of %d hosts, and %d may:\n  %s%s"):format(what, failed, #args.hosts,
-            args.limits.may_fail, table.concat(told(results, "failed"), "\n  "), #untouched > 0 and "\n  not begun on " .. table.concat(untouched, ", ")
-            or ""), { hosts = results })
+            args.limits.may_fail, table.concat(told(results, "failed"), "\n  "),
+            #untouched > 0 and "\n  not begun on " .. table.concat(untouched, ", ") or ""), { hosts = results })
     end
     return results
 end
