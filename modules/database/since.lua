@@ -89,10 +89,14 @@ return function(driver, job_of)
             return fingerprint.written(job.args.since, backup.fingerprint_of(job, job.name))
         end
         local base = job.baseline
-        local found = base and backup.written_since(job, job.name, base.position)
+        local found, why
+        if base then
+            found, why = backup.written_since(job, job.name, base.position)
+        end
         if found then
             return found.rows, found.tables
         end
+        job.uncounted = why
         return fingerprint.written(job.manifest, backup.fingerprint_of(job, job.name))
     end
 
@@ -110,7 +114,9 @@ return function(driver, job_of)
     end
 
     local function when_text(job)
-        if job.baseline and job.baseline.step then
+        if job.uncounted then -- then it is the backup that the rows are compared with
+            return "since the backup, the migration's own rows among them (" .. job.uncounted .. ")"
+        elseif job.baseline and job.baseline.step then
             return string.format("since the step %q ended", job.baseline.step)
         end
         return "since the backup"

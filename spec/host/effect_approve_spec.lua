@@ -3,7 +3,8 @@ local module = require "spec.world.module"
 local play = require "spec.host.play"
 local t = require "spec.helper"
 
--- ask.change{ question, … } asks, appends "done" to the file `ledger`, and waits as long as the file `hold` is there.
+-- ask.change{ question, … } asks, appends "done" to the file `ledger`, and takes so many seconds or, `held`, as long as
+-- the file `hold` is there.
 local ASK = [[
 local native, rt = ...
 local M = {}
@@ -20,6 +21,7 @@ local function effect(name, class)
                 role = args.role, not_operator = args.not_operator }
             sh.run "echo done >> ledger"
             if args.take then sh.run { "sleep", args.take } end
+            if args.held then sh.run "while test -e hold; do sleep 0.02; done" end
             return said
         end, sample = function() return {} end }
 end
@@ -127,7 +129,8 @@ describe("an effect that asks a person", function()
     end)
 
     it("of class unsafe is called again where it had only asked, and in doubt once it was answered", function()
-        local run = start [[step("restore", function() return ask.change { take = "30" } end)]]
+        local run = start [[step("restore", function() return ask.change { held = true } end)]]
+        t.write(run.folder .. "/hold", "")
         asked(run)
         run:kill("sigint")
         run:wait()
@@ -141,6 +144,7 @@ describe("an effect that asks a person", function()
         third:wait()
         assert.equal(7, third.code, third.out .. third.err)
         assert.equal("done\n", ledger(run))
+        os.remove(run.folder .. "/hold") -- a run that may be resumed leaves its commands running
     end)
 
     it("asks again for other evidence only", function()
