@@ -21,6 +21,7 @@ return result
 local function command(url, text, options)
     options.env = options.env or {}
     options.env.DATABASE_URL = url
+    options.timeout = options.timeout or 120 -- npm's tools are slow, and not alone on the machine
     local module = url:find("^mysql") and "mysql" or "pg"
     local format = module == "pg" and "postgresql" or "mysql"
     options[#options + 1], options[#options + 2] = "--env", options.environment or "test"
@@ -53,7 +54,7 @@ end
 
 function play.resume(run)
     return play.read(t.digest_events(t.host { "resume", "--output", "json", cwd = run.folder, env = run.env, state = run.state,
-        timeout = 60 }))
+        timeout = 120 }))
 end
 
 local function is_alive(pid)
