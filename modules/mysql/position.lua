@@ -83,20 +83,28 @@ local function maybe_written(a, b, at, renamed)
     return a[1] ~= b[1] or (a[2] ~= b[2] and not renamed) or (b[1] and b[1] >= at - 1)
 end
 
+-- Why the times of writing say nothing; nil: they do.
+local function unknown(before, now)
+    if math.abs(now.started - before.started) > 1 or now.sessions < before.sessions then
+        return "the server was started again"
+    elseif now.forgets or before.forgets then
+        return "the server has more tables than its table_definition_cache remembers"
+    end
+end
+
 --- → { rows, tables = { name = rows } } that were written to `name` since `before`; nil, why where that cannot be known.
 --- `base`: rows and hashes of that moment, where `before` has none.
 function position.written_since(connection, name, before, base, renamed)
     local now = position.take(connection, name)
-    if math.abs(now.started - before.started) > 1 or now.sessions < before.sessions then
-        return nil, "the server was started again"
-    elseif now.forgets or before.forgets then
-        return nil, "the server has more tables than its table_definition_cache remembers"
+    local why = unknown(before, now)
+    if why and not before.rows then
+        return nil, why
     end
     base = before.rows or base
     local suspects = {}
     for tab, times_now in pairs(now.tables) do
         local old = before.tables[tab]
-        if not old or maybe_written(old, times_now, before.at, renamed) then
+        if why or not old or maybe_written(old, times_now, before.at, renamed) then
             suspects[tab] = true
         end
     end
