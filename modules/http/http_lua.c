@@ -8,7 +8,8 @@
  *   native.secret(name, text) → secret
  *   native.mail{ … } ⏳ → see mail_lua.c
  *   native.base64(text) → text
- *   native.hmac(key, text[, encoded]) → HMAC-SHA-256 in hex; the key is a text or a secret, `encoded` in base64
+ *   native.hmac(key, text[, encoded]) → HMAC-SHA-256 in hex; the key is a text or a secret, where `encoded` in base64, after
+ *       "whsec_" or not
  *   native.parts → { arguments, check, … }: sources of the sugar's parts
  *
  * Fields of a request: method, url (text), query and form (arrays of { name, value }), json (any value),
@@ -172,6 +173,9 @@ static int hmac(lua_State *L)
     bool encoded = lua_toboolean(L, 3);
     rh_buffer plain = {0};
     char hex[RH_SHA256_HEX];
+    size_t prefix = encoded && strncmp(key, "whsec_", 6) == 0 ? 6 : 0;
+    key += prefix;
+    key_size -= prefix;
     if (encoded && !rh_base64_decode(key, key_size, &plain))
         rh_raisef(L, "usage", "the key is not base64");
     if (encoded)

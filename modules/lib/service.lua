@@ -21,7 +21,7 @@ function service.options(given, spec, call)
         end
     end
     local where = rt.options(given or {}, all, call)
-    if where.url ~= nil and not rt.is_unknown(where.url) then
+    if type(where.url) == "string" then
         if not where.url:find "^https?://[^/?#]" then
             rt.raise("usage", ("%s: url is %q; expected http:// or https://"):format(call, where.url))
         end
@@ -130,6 +130,12 @@ end
 --- Percent-encoded, for a path or a part of one.
 function service.encoded(text)
     return (tostring(text):gsub("[^%w%-%._~]", function(c) return ("%%%02X"):format(c:byte()) end))
+end
+
+--- Inside an effect's call or probe: 32 hex digits that are the effect's own, the same when it is done again. What it leaves behind
+--- is found by them.
+function service.mark(ctx)
+    return rt.sha256((ctx.dir or tostring(rt.now())) .. "\0" .. ctx.key):sub(1, 32)
 end
 
 --- Text that is at most `most` bytes long, cut where a character ends; nothing in it is half masked.

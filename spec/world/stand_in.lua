@@ -5,14 +5,18 @@ local tcp = require "spec.world.tcp"
 
 local M = {}
 
+local function unescaped(text)
+    return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
+end
+
 local function decoded(text)
-    return (text:gsub("+", " "):gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
+    return unescaped((text:gsub("+", " ")))
 end
 
 local function parsed(head, body)
     local method, target = head:match "^(%u+) (%S+)"
     local path, query = target:match "^([^?]*)%??(.*)$"
-    local request = { method = method, path = path, target = target, query = {}, headers = {}, body = body, head = head }
+    local request = { method = method, path = unescaped(path), target = target, query = {}, headers = {}, body = body, head = head }
     for name, value in query:gmatch "([^&=]+)=([^&]*)" do
         request.query[decoded(name)] = decoded(value)
     end
@@ -33,11 +37,11 @@ local function answer(client, status, body, headers)
     client:write(table.concat(lines, "\r\n") .. "\r\n\r\n" .. (status == 204 and "" or body))
 end
 
---- handler(request { method, path, query, headers, body, json }) → status, table (sent as JSON) or text, headers.
---- Returns { url, requests = all so far, answers = { [n] = { status, body, headers } }: instead of asking the handler }:
---- `fail(status, body, headers, times)` queues such answers.
+--- handler(request { method, path, query, headers, body, json }) → status, table (sent as JSON) or text, headers; nil: no answer.
+--- Returns { url, handler, requests = all so far, last() = the newest, fail(status, body, headers, times) = queues answers that are
+--- given instead of the handler's }.
 function M.start(handler)
-    local self = { requests = {}, heard = {}, queue = {} }
+    local self = { requests = {}, heard = {}, queue = {}, handler = handler }
     local port = tcp.serve(function(client, bytes)
         if not bytes then
             self.heard[client] = nil
@@ -56,7 +60,10 @@ function M.start(handler)
         if queued then
             return answer(client, table.unpack(queued, 1, 3))
         end
-        answer(client, handler(request))
+        local status, result, headers = self.handler(request)
+        if status then
+            answer(client, status, result, headers)
+        end
     end)
     self.url = "http://127.0.0.1:" .. port
     function self.fail(status, body, headers, times)
@@ -76,7 +83,7 @@ function M.bad_luck(service, gate, text)
     for _, case in ipairs {
         { 500, "oops", nil, 3, "answered 500" },
         { 429, { message = "slow down" }, { ["Retry-After"] = "3600" }, 1, "slow down %(it asks to be left alone for 3600 s" },
-        { 401, { message = "no" }, nil, 1, "credentials" },
+        { 401, { message = "no" }, nil, 1, "answered 401: no %(the " },
         { 200, "<html><title>Sign in</title></html>", nil, 1, "not with JSON: Sign in" },
         { 302, "", { Location = "https://elsewhere.example/" }, 1, "it leads to https://elsewhere.example/" },
     } do

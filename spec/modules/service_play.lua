@@ -1,0 +1,50 @@
+-- Playbooks for the specs of services: `of(prelude)` plays steps and gates after it.
+local t = require "spec.helper"
+
+return function(prelude, env)
+    local play = {}
+
+    local function text_of(body)
+        return prelude .. "\n" .. body
+    end
+
+    function play.run(body)
+        return t.play(text_of(body), { env = env })
+    end
+
+    -- What the body of a step returned, or nil and the error; then the run.
+    function play.step(body)
+        return t.outcome(play.run(('return step("it", function() %s end)'):format(body)))
+    end
+
+    function play.gate(body)
+        return play.run(('gate("it", function() %s end)'):format(body))
+    end
+
+    -- The first expectation of a gate's check; then the run.
+    function play.checked(body)
+        local result, found = play.gate(body), nil
+        for _, event in ipairs(result.events) do
+            found = event.type == "check" and event.payload or found
+        end
+        assert(found, result.out .. result.err)
+        return found.expectations[1], result
+    end
+
+    -- What a plan says about a step with that body.
+    function play.plan(body)
+        local path, folder = t.playbook(text_of(('step("it", function() %s end)'):format(body)))
+        local result = t.host { "plan", path, cwd = folder, state = folder .. "/state", env = env }
+        assert(result.code == 0, result.out .. result.err)
+        return result.out
+    end
+
+    -- Neither what the run said nor what it left on disk holds the text.
+    function play.hides(result, text)
+        assert(not (result.out .. result.err):find(text, 1, true), "said: " .. text)
+        local found = t.run { "grep", "-rla", text, result.state }
+        assert(found.code == 1, "kept: " .. found.out)
+    end
+
+    return play
+end
