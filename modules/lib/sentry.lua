@@ -200,8 +200,8 @@ local received = rt.effect {
     end,
     call = function(args)
         local what = ("event %s of %s"):format(args.id, named(args.where))
-        local path = ("/api/0/projects/%s/%s/events/%s/"):format(service.encoded(args.where.org), service.encoded(args.where.project),
-            service.encoded(args.id))
+        local path = ("/api/0/projects/%s/%s/events/%s/"):format(service.encoded(args.where.org),
+            service.encoded(args.where.project), service.encoded(args.id))
         local _, answer = ask(args, what, "GET", path, { accept = { 404 } })
         local there = answer.status == 200
         return { name = what, verdict = there and "pass" or "fail", measured = there and "received" or "not there",

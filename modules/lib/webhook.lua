@@ -32,8 +32,8 @@ local handle = rt.class("webhook.endpoint", Endpoint, function(self)
     return "webhook " .. self.where.name
 end)
 
---- endpoint:send{ type = "rollout.done", version = "v1.4.0", … } → { id, status }: the table as JSON. Unsafe, or idempotent where the
---- endpoint says so: then it gets the same id when it is sent again.
+--- endpoint:send{ type = "rollout.done", version = "v1.4.0", … } → { id, status }: the table as JSON. Unsafe, or idempotent where
+--- the endpoint says so: then it gets the same id when it is sent again.
 Endpoint.send = rt.effect {
     name = "webhook.send",
     class = function(args)
@@ -75,8 +75,8 @@ function Endpoint.channel(self)
     end
 end
 
---- Where events go: { url, key, scheme = "body" | "timestamp" | "standard", header, idempotent, name, headers, ca, timeout }. Nothing
---- is sent yet. The URL may be a secret. Without a key nothing is signed. "standard" is idempotent: it carries an id.
+--- Where events go: { url, key, scheme = "body" | "timestamp" | "standard", header, idempotent, name, headers, ca, timeout }.
+--- Nothing is sent yet. The URL may be a secret. Without a key nothing is signed. "standard" is idempotent: it carries an id.
 function webhook.endpoint(options)
     local call = "webhook.endpoint"
     local where = service.options(options, { url = { "text", required = true }, key = "text", scheme = { "string",
