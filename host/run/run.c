@@ -356,7 +356,7 @@ void rh_run_interrupt(int level)
     rh_error error = {0};
     rh_fail(&error, "paused",
             level > 1 ? "interrupted: the effect in flight was cancelled"
-                      : "interrupted: the effect in flight was finished");
+                      : "interrupted: nothing further was begun");
     rh_error_push(run.L, &error);
     lua_pushboolean(run.L, 1);
     lua_setfield(run.L, -2, "control");

@@ -220,6 +220,7 @@ return function(driver, lib)
         for _ = 1, TRIES do
             since.ask(job)
             local facts = facts_of(job)
+            job.swapping = true
             local ok, err = pcall(function()
                 facts.gap_ms = backup.swap(job, facts, function()
                     since.check(job)
@@ -260,7 +261,10 @@ return function(driver, lib)
             return swap_in(job)
         end)
         if not ok then
-            local known, swapped = pcall(backup.swapped, job)
+            local known, swapped = true, nil
+            if job.swapping then
+                known, swapped = pcall(backup.swapped, job)
+            end
             if known and not swapped then
                 pcall(backup.drop, job, job.scratch)
             end

@@ -48,6 +48,11 @@ function M.lock_wait(job)
     return job.args.lock_wait or 30000
 end
 
+-- Not cut short either, so that a copy is dropped in a task that is cancelled.
+local function sure(connection, sql, ...)
+    return (native.query(connection, sql, { ... }, { must = true }))
+end
+
 --- A session of the backup's own. `database`: "" for one that is needed for no data.
 function M.connect(job, database)
     local connection = native.connect(job.database.config, database, job.database.connect_timeout)
@@ -64,7 +69,7 @@ function M.connect_beside(job, database)
 end
 
 function M.exists(connection, database)
-    return M.value(connection, "SELECT true FROM pg_database WHERE datname = $1", database) or false
+    return sure(connection, "SELECT FROM pg_database WHERE datname = $1", database)[1] ~= nil
 end
 
 function M.size(connection, database)
@@ -188,8 +193,8 @@ end
 --- Nobody connects any more, and who is connected is not.
 function M.freeze(connection, database)
     M.run(connection, "ALTER DATABASE %s ALLOW_CONNECTIONS false", name(database))
-    M.rows(connection, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"
-        .. " AND usename = current_user", database)
+    sure(connection, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND usename = current_user",
+        database)
 end
 
 function M.thaw(connection, database)
