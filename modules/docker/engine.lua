@@ -30,7 +30,7 @@ end
 -- ---- where it is ----
 
 local function readable(path)
-    local ok, found = pcall(rt.native("fs").work, { verb = "read", path = path })
+    local ok, found = pcall(rt.native("fs").work, { verb = "read", path = path, limit = 1 << 20 })
     return ok and found or nil
 end
 
