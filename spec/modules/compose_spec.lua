@@ -41,8 +41,12 @@ describe("docker.compose", function()
 
     after_each(function()
         local left = engine:cli { "ps", "-aq" }
+        local command = { "rm", "-f" }
         for id in left:gmatch "%x+" do
-            engine:cli { "rm", "-f", id }
+            command[#command + 1] = id
+        end
+        if #command > 2 then
+            engine:cli(command)
         end
     end)
 
@@ -143,5 +147,86 @@ step("it", function() return app:down { volumes = true%s } end)
         assert.truthy(err.message:find("docker compose down -v", 1, true))
         local _, none = t.outcome(t.play(text:format ', destructive = "a rehearsal"', options()))
         assert.is_nil(none)
+    end)
+
+    it("takes several files and profiles", function()
+        t.write(folder .. "/more.yml", [[
+services:
+  db: { environment: { MORE: "yes" } }
+  extra: { image: "box:1", profiles: [ "extra" ], stop_grace_period: 0s }
+]])
+        local found, err = body [[
+            local both = docker.compose { files = { "docker-compose.yml", "more.yml" }, project = "many", profiles = { "extra" },
+                env = { DB_PASSWORD = "hunter-two-2" } }
+            return { services = both:config().services, up = both:up { "extra", "db", within = "1m" },
+                env = both:read("db", { "env" }).out }
+        ]]
+        assert.is_nil(err and err.message)
+        assert.same({ "db", "extra", "web" }, found.services)
+        assert.equal("db", found.up[1].service)
+        assert.truthy(found.env:find("MORE=yes", 1, true))
+        assert.equal("extra", found.up[2].service)
+        assert.equal(2, #found.up)
+    end)
+
+    it("scales, stops and restarts", function()
+        t.write(folder .. "/docker-compose.yml",
+            'services: { worker: { image: "box:1", command: "sleep 1000", stop_grace_period: 0s } }\n')
+        local found, err = body [[
+            local two = app:scale { worker = 2 }
+            app:stop { "worker", grace = "0s" }
+            local stopped = app:ps()
+            local again = app:restart("worker", { grace = "0s" })
+            return { two = two, stopped = stopped[1].state, again = again }
+        ]]
+        assert.is_nil(err and err.message)
+        assert.equal(2, #found.two)
+        assert.equal("running", found.two[2].state)
+        assert.equal("exited", found.stopped)
+        assert.equal("running", found.again[2].state)
+        assert.equal(found.two[1].id, found.again[1].id)
+    end)
+
+    it("runs a command in a new container, and tells which variables and services are not there", function()
+        local with_token = options()
+        with_token.env = { TOKEN = "swordfish-77" }
+        for name, value in pairs(engine.env) do
+            with_token.env[name] = value
+        end
+        local found, err = body([[
+            local bare = docker.compose { project = "practice-hub" }
+            local ran = app:run("web", { "sh", "-c", "echo $TOKEN | tr a-z A-Z; exit 3" }, { env = { TOKEN = secret "TOKEN" },
+                ok = 3 })
+            local ok, why = pcall(app.run, app, "web", { "sh", "-c", "echo gone wrong >&2; exit 4" })
+            local ok2, why2 = pcall(app.exec, app, "webb", { "true" })
+            return { ran = ran, missing = bare:config().missing, why = why.message, why2 = why2.message, left = #app:ps() }
+        ]], with_token)
+        assert.is_nil(err and err.message)
+        assert.equal("SWORDFISH-77\n", found.ran.out)
+        assert.equal(3, found.ran.code)
+        assert.same({ "DB_PASSWORD" }, found.missing)
+        assert.truthy(found.why:find("exited with 4", 1, true))
+        assert.truthy(found.why:find("gone wrong", 1, true))
+        assert.truthy(found.why2:find("nothing of it is up", 1, true))
+        assert.equal(0, found.left)
+    end)
+
+    it("is a gate's matter, and rollout.log's", function()
+        local path = t.playbook(([[
+playbook "spec" { environments = { "test" } }
+%s
+gate("nothing is up", { on_failure = "alert" }, function() return app:healthy() end)
+step("up", function() app:up() end)
+gate("healthy", { within = "10s", every = "1s" }, function() return app:healthy { "web", "db" } end)
+gate("asked", function() return expect("ready", app:read("db", { "cat", "/tmp/ready" }).code):equals(0) end)
+local said = step("said", function() return app:log "db":wait_for("^ready|ready$", { since = "5m", timeout = "10s" }).text end)
+step("down", function() app:down { volumes = true } end)
+return said
+]]):format(HEAD), "gates", folder)
+        local result = t.digest_events(t.host { path, "--output", "json", cwd = folder, env = engine.env, state = t.temp() })
+        assert.equal(0, result.code, result.out .. result.err)
+        assert.truthy(result.out:find("no container", 1, true))
+        assert.truthy(result.ended.said.value:find "ready$")
+        assert.is_nil(engine:cli({ "volume", "ls", "-q" }):find "practice%-hub_files")
     end)
 end)

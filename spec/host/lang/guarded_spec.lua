@@ -46,7 +46,8 @@ describe("destructive", function()
         "git reset --soft HEAD^", "git clean -nd", "rm -rf build/tmp",
         "rm /tmp/lock", "rm -rf /srv/app/releases/3", "select * from dropped", "git fetch --force",
         "delete from sessions where id = 1", "docker run -v /a:/b x",
-        "docker run --rm -v /a:/b x", "docker rm -f web", "docker exec web rm -v /tmp/x", "docker volume ls", "docker system prune -f",
+        "docker run --rm -v /a:/b x", "docker rm -f web", "docker exec web rm -v /tmp/x", "docker volume ls",
+            "docker system prune -f",
     } do
         it("not " .. text, function() assert.is_nil(guarded.match(text)) end)
     end
