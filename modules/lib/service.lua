@@ -69,7 +69,9 @@ local function reason(answer)
     return said ~= "" and ": " .. line(said) or ""
 end
 
-local CODES = { [401] = "access_denied", [403] = "access_denied", [404] = "not_found", [429] = "rate_limited" }
+-- 420 is how some say 429.
+local CODES = { [401] = "access_denied", [403] = "access_denied", [404] = "not_found", [420] = "rate_limited",
+    [429] = "rate_limited" }
 
 local HINTS = {
     access_denied = "the credentials are missing, wrong or lack the right to do that",

@@ -1,4 +1,3 @@
-local t = require "spec.helper"
 local sentry = require "spec.world.sentry"
 local stand_in = require "spec.world.stand_in"
 local plays = require "spec.modules.service_play"
@@ -91,33 +90,10 @@ describe("sentry", function()
     end)
 
     it("finds the deploy that a killed run has marked", function()
-        service.releases.v4 = { version = "v4", deploys = {} }
-        local path, folder = t.playbook [[
-            local sentry = require "rollout.sentry"
-            playbook "spec" { environments = { "test" } }
-            local shop = sentry.project { org = "acme", project = "shop", token = secret "SENTRY_TOKEN", url = os_url }
-            step("it", function() return shop:deploy { release = "v4", environment = "production" } end)
-        ]]
-        t.write(path, (t.read(path):gsub("os_url", ("%q"):format(service.url))))
-        local env = { SENTRY_TOKEN = "s3same-token" }
-        local hold = true
-        local inner = service.handler
-        service.handler = function(request)
-            local status, body = inner(request)
-            if request.method == "POST" and hold then
-                return nil
-            end
-            return status, body
-        end
-        local run = t.start_host { path, "--output", "json", cwd = folder, state = folder .. "/state", env = env }
-        t.eventually("the deploy", function() return #service.releases.v4.deploys == 1 end, 20)
-        run:kill "sigkill"
-        run:wait()
-        hold = false
-        local result = t.host { "resume", "--output", "json", cwd = folder, state = folder .. "/state", env = env }
+        service.releases.v4 = { version = "v4", deploys = setmetatable({}, { __jsontype = "array" }) }
+        local result = play.killed(service, function(request) return request.method == "POST" end, 'shop:deploy { release = "v4" }')
         assert.equal(0, result.code, result.out .. result.err)
         assert.equal(1, #service.releases.v4.deploys)
-        service.handler = inner
     end)
 
     it("is unknown where nothing usable is answered", function()

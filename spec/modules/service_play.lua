@@ -39,6 +39,29 @@ return function(prelude, env)
         return result.out
     end
 
+    -- A step whose host is killed while the stand-in, which has acted upon the first request that `held` means, does not answer;
+    -- then the end of its resumption.
+    function play.killed(service, held, body)
+        local path, folder = t.playbook(text_of(('step("it", function() return %s end)'):format(body)))
+        local state = folder .. "/state"
+        local handler, acted = service.handler, false
+        service.handler = function(request)
+            local answer = table.pack(handler(request))
+            if not acted and held(request) then
+                acted = true
+                return nil
+            end
+            return table.unpack(answer, 1, answer.n)
+        end
+        local run = t.start_host { path, "--output", "json", cwd = folder, state = state, env = env }
+        t.eventually("the request", function() return acted end, 20)
+        run:kill "sigkill"
+        run:wait()
+        local result = t.host { "resume", "--output", "json", cwd = folder, state = state, env = env }
+        service.handler = handler
+        return result
+    end
+
     -- Neither what the run said nor what it left on disk holds the text.
     function play.hides(result, text)
         assert(not (result.out .. result.err):find(text, 1, true), "said: " .. text)

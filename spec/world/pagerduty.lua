@@ -14,7 +14,7 @@ local SEVERITIES = { critical = true, error = true, warning = true, info = true 
 
 --- → the stand-in, with incidents by dedup key: { status, summary, times }, and changes
 function M.start(routing_key)
-    local self, incidents, changes = nil, {}, {}
+    local incidents, changes = {}, {}
 
     local function event(request)
         local action, key, payload = request.json.event_action, request.json.dedup_key, request.json.payload
@@ -37,7 +37,7 @@ function M.start(routing_key)
         return 202, { status = "success", message = "Event processed", dedup_key = key }
     end
 
-    self = stand_in.start(function(request)
+    local self = stand_in.start(function(request)
         if not request.json or request.json.routing_key ~= routing_key then
             return invalid "Invalid routing key"
         elseif request.path == "/v2/enqueue" then
