@@ -201,8 +201,16 @@ function M.thaw(connection, database)
     M.run(connection, "ALTER DATABASE %s ALLOW_CONNECTIONS true", name(database))
 end
 
---- Removes it, whoever is connected.
+-- The server goes on with what a host that died has asked for: a database that is being made is not there yet.
+local UNDER_WAY = [[SELECT pid, starts_with(query, 'CREATE') AND pg_terminate_backend(pid) AS ended FROM pg_stat_activity
+    WHERE state = 'active' AND pid <> pg_backend_pid() AND usename = current_user
+    AND (starts_with(query, 'CREATE DATABASE ' || $1 || ' ') OR query = 'DROP DATABASE IF EXISTS ' || $1)]]
+
+--- Removes it, whoever is connected, and whoever is still making it.
 function M.drop(connection, database)
+    while #M.rows(connection, UNDER_WAY, name(database)) > 0 do
+        M.value(connection, "SELECT pg_sleep(0.02) IS NULL")
+    end
     if M.exists(connection, database) then
         M.freeze(connection, database)
         M.run(connection, "DROP DATABASE IF EXISTS %s", name(database))

@@ -229,4 +229,29 @@ describe("pg db:dump, when the server or the connection dies,", function()
             assert.equal("", play.scratches(server), n)
         end
     end)
+
+    it("a host that is killed while the server makes its scratch is no obstacle to the next", function()
+        local server = t.postgres()
+        database(server)
+        local making = "query LIKE 'CREATE DATABASE%' AND state = 'active'"
+        local holder = t.start { postgres.programs() .. "/psql", "--no-psqlrc", "--host=" .. server.socket,
+            "--port=" .. server.port, "--username=postgres", "--dbname=postgres",
+            input = "BEGIN; LOCK TABLE pg_database IN SHARE ROW EXCLUSIVE MODE; SELECT pg_sleep(600);" }
+        t.eventually("the lock", function() return server:running "SELECT pg_sleep(600)%" == 1 end)
+        local host, state, variables = play.start(server:url(), ("db:dump { to = %q }"):format(t.temp()))
+        t.eventually("it to be made", function() return server:running "CREATE DATABASE%" == 1 end)
+        local first = server:sql("SELECT pid FROM pg_stat_activity WHERE " .. making .. " AND pid <> pg_backend_pid()", "postgres")
+        host:kill("sigkill")
+        host:wait()
+        local again = t.start_host { "resume", "--env-file", variables, state = state }
+        t.eventually("it to be made again", function()
+            return server:sql(("SELECT count(*) FROM pg_stat_activity WHERE %s AND pid NOT IN (%s, pg_backend_pid())"):format(
+                making, first), "postgres") == "1"
+        end)
+        server:sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(600)%'", "postgres")
+        holder:wait()
+        again:wait(60)
+        assert.equal(0, again.code, again.out .. again.err)
+        assert.equal("", play.scratches(server))
+    end)
 end)
