@@ -101,7 +101,7 @@ describe("pg db:dump", function()
     it("shows the password in no argument, environment, file or output", function()
         grow()
         local folder = t.temp()
-        local host, state = play.start(url, ("db:dump { to = %q }"):format(folder))
+        local host, state = play.start(url, ("db:restore(db:dump { to = %q, keep_scratch = false })"):format(folder))
         local looks, found = 0, {}
         local function look(file)
             local handle = io.open(file, "rb")
