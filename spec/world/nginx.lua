@@ -1,4 +1,5 @@
 -- A real nginx in a temporary folder.
+local cleanup = require "spec.world.cleanup"
 local files = require "spec.world.files"
 local process = require "spec.world.process"
 local tcp = require "spec.world.tcp"
@@ -23,6 +24,7 @@ $http
 }
 ]]
 
+-- options.master: with a master process, which reloads.
 -- options.http: what the http block holds; $port1 … $port9 in it are free ports, $folder is the server's folder.
 -- Returns { folder, ports = {…}, process, access() → the access log }.
 function M.start(options)
@@ -33,11 +35,17 @@ function M.start(options)
         server.ports[number] = server.ports[number] or tcp.free_port()
         return tostring(server.ports[number])
     end):gsub("%$folder", { ["$folder"] = folder })
-    files.write(folder .. "/nginx.conf", text)
+    files.write(folder .. "/nginx.conf", options.master and (text:gsub("master_process off;\n", "", 1)) or text)
     server.process = process.start {
         "nginx", "-p", folder, "-c", folder .. "/nginx.conf", "-e", folder .. "/error.log",
         env = { PATH = os.getenv("PATH") .. ":/usr/sbin" },
     }
+    if options.master then -- killed, it would leave its workers
+        cleanup.add(function()
+            server.process:kill "sigterm"
+            process.turn_until(function() return server.process.code end, 10)
+        end)
+    end
     for _, port in pairs(server.ports) do
         local up = process.turn_until(function()
             return server.process.code and "ended" or (tcp.accepts(port) and "up")
