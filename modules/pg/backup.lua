@@ -165,6 +165,18 @@ end
 
 -- ---- the dump ----
 
+local IN_THE_WAY = { cannot_rename = true, in_use = true, replication = true, prepared_transaction = true }
+
+-- What a swap would be refused for is better known before the migration than after it.
+local function note_hindrance(job)
+    local ok, err = pcall(swaps.check, job)
+    if not ok and not IN_THE_WAY[err.code] then
+        error(err, 0)
+    elseif not ok then
+        table.insert(job.own.notes, "as things are, a restore could not swap it in: " .. err.message)
+    end
+end
+
 --- Refuses what would be no backup, or could not be proven, and chooses the way.
 function M.preflight(job)
     M.open(job)
@@ -173,6 +185,7 @@ function M.preflight(job)
             preflight.check(job, connection)
         end)
     end)
+    note_hindrance(job)
     job.partial = job.partial:gsub("%.pgdump%.partial$", "") .. ".pgdump.partial"
 end
 

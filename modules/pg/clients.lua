@@ -148,7 +148,8 @@ psql=$1 database=$2 restore=$3 first=$4 path=$5
 --- Replaces all that is in a database by an archive; `first`: the statements that empty it.
 function M.replace(job, path, database, first)
     local programs = job.own.programs
-    return start(job, "load", LOADING .. " -c synchronous_commit=on", REPLACE, programs .. "psql", target(database), programs .. "pg_restore", first, path)
+    return start(job, "load", LOADING .. " -c synchronous_commit=on", REPLACE, programs .. "psql", target(database),
+        programs .. "pg_restore", first, path)
 end
 
 --- Reads an archive to its end, into nothing.

@@ -221,8 +221,8 @@ local function gap_of(info)
     end
 end
 
---- Swaps job.scratch in, which is closed. check() is called when nobody can write any more, and raises where that would lose too much: then
---- all is as before. Returns the milliseconds for which nobody could connect.
+--- Swaps job.scratch in, which is closed. check() is called when nobody can write any more, and raises where that would lose
+--- too much: then all is as before. Returns the milliseconds for which nobody could connect.
 function M.swap(job, facts, check)
     local admin = job.own.admin
     M.check(job)

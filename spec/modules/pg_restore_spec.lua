@@ -281,6 +281,7 @@ describe("pg db:restore", function()
             server:sql("ROLLBACK PREPARED 'half done'")
             server:sql("SELECT pg_create_logical_replication_slot('feed', 'pgoutput') \\g /dev/null")
             assert.matches("feed.+drop the slot", refused("replication", backup))
+            assert.matches("could not swap it in: .+ feed ", back_up().notes[1]) -- as a dump says beforehand
             server:sql("SELECT pg_drop_replication_slot('feed') \\g /dev/null")
         end)
 
