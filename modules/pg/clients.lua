@@ -107,7 +107,12 @@ restore=("${@:1:count}"); shift "$count"
 tail --bytes=+1 --follow --sleep-interval=0.05 --pid=$dump -- "$archive" | PGOPTIONS="$PGOPTIONS $settings" "${restore[@]}"
 restored=${PIPESTATUS[1]}
 [ $restored = 0 ] || kill $dump 2>&-
-wait $dump && exit $restored
+wait $dump; dumped=$?
+[ $restored = 0 ] || [ $dumped != 143 ] || dumped=0 # which ended because of it
+[ $dumped -lt 128 ] || echo "pg_dump: error: ended by signal $((dumped - 128))" >&2
+[ $restored -lt 128 ] || echo "pg_restore: error: ended by signal $((restored - 128))" >&2
+[ $dumped = 0 ] && exit $restored
+exit $dumped
 ]]
 
 --- The same into a "custom" file, which is loaded into the empty database meanwhile.
@@ -178,9 +183,13 @@ local function errors_in(said_all, program)
 end
 
 local function raise_failed(code, what, result, said)
-    said = said:gsub("No space left on device", "%0: the disk is full")
-    rt.raise(code, string.format("pg: %s failed (%s): %s", what, result.signal ~= 0 and "signal " .. result.signal
-        or "exit " .. result.code, said), { exit = result.code })
+    local signal = result.signal ~= 0 and result.signal or tonumber(said:match("^ended by signal (%d+)"))
+    said = said:gsub("No space left on device", "%0: the disk is full"):gsub("^ended by signal %d+$", "")
+    if signal == 9 and not said:find("%S") then
+        said = "killed by somebody, or by the system for want of memory"
+    end
+    rt.raise(code, string.format("pg: %s failed (%s): %s", what, signal and "signal " .. signal or "exit " .. result.code, said),
+        { exit = result.code })
 end
 
 --- Waits for a program's end, and calls each() meanwhile; one that waits no more ends it.
