@@ -20,7 +20,7 @@ end
 
 local function collect(fn, seen, list)
     local info = debug.getinfo(fn, "S")
-    if seen[fn] or info.source:byte(1) ~= 64 then
+    if seen[fn] or not (info.source:find "^@" or info.source:find "^=modules/lib/") then
         return list
     end
     seen[fn] = true
