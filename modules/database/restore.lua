@@ -343,7 +343,7 @@ return function(driver, lib)
         if not ok then
             error(result, 0)
         end
-        since.touch(job.database)
+        since.touch(job.database, true)
         return result
     end
 

@@ -7,9 +7,10 @@ return function(driver, job_of)
     local backup = driver.backup
     local touched = {} -- by handle: an effect of the step under way has written to it
 
-    --- To be called by whatever writes to a database by a handle.
-    function since.touch(database)
-        touched[database.id] = true
+    --- To be called by whatever writes to a database by a handle. `restored`: what it holds now is a backup, so that its hashes
+    --- are known, and nobody waits for others.
+    function since.touch(database, restored)
+        touched[database.id] = restored and "restored" or true
     end
 
     --- What was written so far is in the backup that begins now.
@@ -47,7 +48,7 @@ return function(driver, job_of)
             if not touched[database.id] and now.schema == known_schema(database, dump) then
                 return nil
             end
-            return backup.position(job, dump.database, true)
+            return touched[database.id] == "restored" and now or backup.position(job, dump.database, true)
         end)
         backup.close(job)
         if not ok then

@@ -64,17 +64,35 @@ local function times(connection, name)
     return found, bytes
 end
 
+local function just_written(tables, at)
+    for _, times_of in pairs(tables) do
+        if times_of[1] and times_of[1] >= at - 1 then
+            return true
+        end
+    end
+    return false
+end
+
+local function now_and_times(connection, name)
+    local clock = number(schema.rows(connection, "SELECT UNIX_TIMESTAMP() AS now")[1].now)
+    return clock, times(connection, name)
+end
+
 --- { at, started (by the server's clock), sessions (since then), schema, forgets, tables = { name = { written, created } } }
 --- and, where `exact`, rows = { name = { rows, hash } } of a schema that is not large.
 function position.take(connection, name, exact)
-    local clock = number(schema.rows(connection, "SELECT UNIX_TIMESTAMP() AS now")[1].now)
+    local clock, tables, bytes = now_and_times(connection, name)
+    if exact and just_written(tables, clock) then
+        -- The server remembers seconds: what was written in this one would have to be counted at a restore, which is in a
+        -- hurry. A step that wrote is not.
+        schema.run(connection, "DO SLEEP(2)")
+        clock, tables, bytes = now_and_times(connection, name)
+    end
     local found = { at = clock, started = clock - shown(connection, "STATUS", "Uptime"),
         sessions = shown(connection, "STATUS", "Connections"), forgets = forgets(connection),
-        schema = digest(connection, name) }
-    local bytes
-    found.tables, bytes = times(connection, name)
+        schema = digest(connection, name), tables = tables }
     if exact and bytes <= EXACT_BYTES then
-        found.rows = schema.row_hashes(connection, name, found.tables)
+        found.rows = schema.row_hashes(connection, name, tables)
     end
     return found
 end
@@ -102,9 +120,9 @@ function position.written_since(connection, name, before, base, renamed)
     end
     base = before.rows or base
     local suspects = {}
-    for tab, times_now in pairs(now.tables) do
+    for tab, times_of in pairs(now.tables) do
         local old = before.tables[tab]
-        if why or not old or maybe_written(old, times_now, before.at, renamed) then
+        if why or not old or maybe_written(old, times_of, before.at, renamed) then
             suspects[tab] = true
         end
     end
