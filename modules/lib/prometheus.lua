@@ -197,7 +197,7 @@ local function alerts(groups, labels)
                     broken[#broken + 1] = ("%s (%s)"):format(rule.name, rule.lastError or rule.health)
                 end
                 for _, alert in ipairs(rule.alerts or {}) do
-                    if alert.state == "firing" then
+                    if alert.state == "firing" or alert.state == "Alerting" then -- Grafana's word
                         firing[#firing + 1] = named(alert.labels, rule.name)
                     end
                 end

@@ -83,7 +83,7 @@ function M.bad_luck(service, gate, text)
     for _, case in ipairs {
         { 500, "oops", nil, 3, "answered 500" },
         { 429, { message = "slow down" }, { ["Retry-After"] = "3600" }, 1, "slow down %(it asks to be left alone for 3600 s" },
-        { 401, { message = "no" }, nil, 1, "answered 401: no %(the " },
+        { 401, { message = "no" }, nil, 1, "answered 401: no %(" },
         { 200, "<html><title>Sign in</title></html>", nil, 1, "not with JSON: Sign in" },
         { 302, "", { Location = "https://elsewhere.example/" }, 1, "it leads to https://elsewhere.example/" },
     } do
