@@ -15,8 +15,8 @@ end
 
 --- The options that lead docker, and compose, to an engine.
 local function to_engine(of)
-    local place = engine.place(of)
-    local argv = { "--host", place.host }
+    local place = engine.reach(of)
+    local argv = { "--host", place.ssh and "unix://" .. place.unix_socket or place.host }
     if place.ca then
         table.move({ "--tlsverify", "--tlscacert", place.ca }, 1, 3, 3, argv)
     end
@@ -93,12 +93,11 @@ function M.compose(ctx, app, argv, opts)
     end
     local start = plugin and joined({ "docker" }, to_engine(app.engine), { "compose" })
         or joined({ "docker-compose" }, to_engine(app.engine))
-    local env = joined(app.env or {})
-    for name, value in pairs(app.env or {}) do
-        env[name] = value
-    end
-    for name, value in pairs(opts.env or {}) do
-        env[name] = value
+    local env = {}
+    for _, given in ipairs { app.env or {}, opts.env or {} } do
+        for name, value in pairs(given) do
+            env[name] = value
+        end
     end
     return execute(ctx, joined(start, options, argv), { env = env, cwd = app.cwd, timeout = opts.timeout, main = opts.main })
 end

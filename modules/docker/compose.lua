@@ -287,7 +287,7 @@ M.config = rt.effect {
         end
         table.sort(names)
         local missing = {} -- compose takes a variable that is not there for an empty text
-        for name in found.err:gmatch('[Tt]he "?([%w_]+)"? variable is not set') do
+        for name in found.err:gmatch('The \\?"?([%w_]+)\\?"? variable is not set') do
             missing[#missing + 1] = name
         end
         return { services = rt.json.array(names), missing = rt.json.array(missing) }

@@ -1,11 +1,11 @@
--- docker: an engine, by its API over a socket, and compose projects, by compose. Handles are pure. engine.lua asks; output.lua
--- and exec.lua read what containers print; command.lua runs docker and compose.
+-- docker: an engine, by its API over a socket, and compose projects, by compose. Handles are pure. address.lua finds it and
+-- engine.lua asks; output.lua and exec.lua read what containers print; command.lua runs docker and compose.
 local native, rt = ...
 
 rt.native("http") -- whose engine the requests go through, and who closes it
 
 local parts = native.parts
-local engine = parts.engine(native, rt)
+local engine = parts.engine(native, rt, parts.address)
 local output = parts.output(native, rt, engine)
 local health = parts.health(native, rt, engine, output)
 local container = parts.container(native, rt, engine, output, health)
@@ -22,12 +22,14 @@ local function log_of(argv, name)
     return rt.require("log").command(argv, { name = name })
 end
 
+-- The docker command finds an engine that nothing is said of as it is found here.
 local function address(of)
-    local at = engine.place(of)
-    local argv = { "docker", "--host", at.host }
-    if at.ca then
-        table.move({ "--tlsverify", "--tlscacert", at.ca, "--tlscert", at.certificate, "--tlskey", at.key }, 1, 7, 4, argv)
+    local argv = { "docker" }
+    for _, one in ipairs { { "--host", of.host }, { "--context", of.context }, { "--tlscacert", of.ca },
+        { "--tlscert", of.certificate }, { "--tlskey", of.key } } do
+        table.move(one, 1, one[2] and 2 or 0, #argv + 1, argv)
     end
+    argv[#argv + 1] = of.ca and "--tlsverify" or nil
     return argv
 end
 

@@ -6,6 +6,7 @@
  *       stream:status() → status, body   after the end; the body of an answer that is no 2xx
  *       stream:close()   also by __close and __gc: ends it where it has not
  *   native.sleep(ms) ⏳
+ *   native.folder() → path   a new one of one's own, for sockets; removed at the end, with what is in it
  *   native.environment() → { NAME = text }   of the host's own variables those that say where the engine is
  *   native.parts   the compiled parts of the sugar
  *
@@ -19,9 +20,11 @@
 #include "core/task.h"
 #include "core/timer.h"
 
+#include <dirent.h>
 #include <lua5.4/lauxlib.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MAX_BODY = 32 * 1024 * 1024, MAX_HEADERS = 8 };
 
@@ -147,6 +150,7 @@ static parts *read_spec(lua_State *L, rh_http_spec *spec)
 }
 
 static const rh_http_engine *http;
+static const char FOLDERS[] = "rollout.docker.folders";
 
 /* ---- whole answers ---- */
 
@@ -290,6 +294,57 @@ static int native_open(lua_State *L)
 
 /* ---- the module ---- */
 
+/* Short, since a socket's path is 107 bytes at most. */
+static int native_folder(lua_State *L)
+{
+    const char *runtime = getenv("XDG_RUNTIME_DIR"), *temp = getenv("TMPDIR");
+    const char *base = runtime && *runtime ? runtime : temp && *temp ? temp : "/tmp";
+    lua_pushfstring(L, "%s/rollouthost-XXXXXX", base);
+    char *path = rh_strdup(lua_tostring(L, -1));
+    const char *made = mkdtemp(path);
+    if (made)
+        lua_pushstring(L, path);
+    free(path);
+    if (!made)
+        rh_raisef(L, "io", "no folder can be made in %s, for the socket of an engine", base);
+    lua_getfield(L, LUA_REGISTRYINDEX, FOLDERS);
+    lua_pushvalue(L, -2);
+    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+    lua_pop(L, 1);
+    return 1;
+}
+
+static void remove_folder(const char *path)
+{
+    DIR *folder = opendir(path);
+    for (struct dirent *each; folder && (each = readdir(folder));)
+        if (each->d_name[0] != '.')
+            unlinkat(dirfd(folder), each->d_name, 0);
+    if (folder)
+        closedir(folder);
+    rmdir(path);
+}
+
+static int remove_folders(lua_State *L)
+{
+    for (lua_Integer i = 1; lua_rawgeti(L, 1, i) == LUA_TSTRING; i++) {
+        remove_folder(lua_tostring(L, -1));
+        lua_pop(L, 1);
+    }
+    return 0;
+}
+
+/* The list of folders, which removes them when it is collected. */
+static void add_folders(lua_State *L)
+{
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, remove_folders);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    lua_setfield(L, LUA_REGISTRYINDEX, FOLDERS);
+}
+
 static int native_environment(lua_State *L)
 {
     static const char *const names[] = {"DOCKER_HOST",       "DOCKER_CONTEXT",   "DOCKER_CONFIG",
@@ -305,6 +360,7 @@ static int native_environment(lua_State *L)
     return 1;
 }
 
+RH_EMBED(rh_docker_address_lua, RH_LUA_DIR "/modules/docker/address.luac")
 RH_EMBED(rh_docker_engine_lua, RH_LUA_DIR "/modules/docker/engine.luac")
 RH_EMBED(rh_docker_container_lua, RH_LUA_DIR "/modules/docker/container.luac")
 RH_EMBED(rh_docker_output_lua, RH_LUA_DIR "/modules/docker/output.luac")
@@ -319,6 +375,7 @@ RH_EMBED(rh_docker_command_lua, RH_LUA_DIR "/modules/docker/command.luac")
 static const struct {
     const char *name, *from, *end;
 } lua_parts[] = {
+    {"address", rh_docker_address_lua, rh_docker_address_lua_end},
     {"engine", rh_docker_engine_lua, rh_docker_engine_lua_end},
     {"container", rh_docker_container_lua, rh_docker_container_lua_end},
     {"output", rh_docker_output_lua, rh_docker_output_lua_end},
@@ -347,13 +404,12 @@ static void add_parts(lua_State *L)
 
 static int open_docker(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"request", native_request},
-                                         {"open", native_open},
-                                         {"sleep", rh_sleep},
-                                         {"environment", native_environment},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"request", native_request},         {"open", native_open},     {"sleep", rh_sleep},
+        {"environment", native_environment}, {"folder", native_folder}, {NULL, NULL}};
     http = rh_module_load(L, "http")->engine;
     rh_docker_use(http);
+    add_folders(L);
     luaL_newlib(L, functions);
     add_parts(L);
     return 1;

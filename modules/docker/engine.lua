@@ -1,9 +1,8 @@
--- How the engine is found and asked: where it listens, requests, and what is made of its refusals.
-local native, rt = ...
+-- How the engine is asked: requests, and what is made of its refusals. address.lua finds it.
+local native, rt, address_part = ...
 
 local M = {}
 
-local DEFAULT = "unix:///var/run/docker.sock"
 local READ_MS = 30000
 
 -- The engine writes null where nothing is.
@@ -20,81 +19,67 @@ local function without_nulls(value)
     return value
 end
 
+--- Decoded, or nil.
 local function from_json(text)
     local ok, value = pcall(rt.json.decode, text)
     if ok then
         return without_nulls(value)
     end
 end
+M.from_json = from_json
 
--- ---- where it is ----
+-- ---- arguments ----
 
-local function readable(path)
-    local ok, found = pcall(rt.native("fs").work, { verb = "read", path = path, limit = 1 << 20 })
-    return ok and found or nil
+function M.fail(where, ...)
+    rt.raise("usage", where .. ": " .. string.format(...))
 end
 
-local function decoded(path)
-    local value = from_json(readable(path) or "")
-    return type(value) == "table" and value or nil
-end
-
--- The context that `docker context use` chose, or the one that is named: { host, ca, certificate, key }.
-local function context(name, env)
-    local folder = env.DOCKER_CONFIG or (env.HOME and env.HOME .. "/.docker")
-    name = name or (folder and (decoded(folder .. "/config.json") or {}).currentContext)
-    if not name or name == "default" then
-        return nil
+--- A text that may stand in a path or an argument.
+function M.word(value, where, what)
+    if rt.is_unknown(value) then
+        return value
+    elseif rt.is_secret(value) or type(value) ~= "string" or value == "" then
+        M.fail(where, "%s is %s; expected a text", what, rt.is_secret(value) and "a secret" or value == nil and "missing"
+            or value == "" and "empty" or "a " .. type(value))
+    elseif value:find("%c") or value:find("^%-") then
+        M.fail(where, "%s %q cannot be: it begins with - or holds a control character", what, value)
     end
-    local id = rt.sha256(name)
-    local meta = folder and decoded(("%s/contexts/meta/%s/meta.json"):format(folder, id))
-    local host = meta and meta.Endpoints and meta.Endpoints.docker and meta.Endpoints.docker.Host
-    if not host then
-        rt.raise("usage", ("docker: there is no context %q in %s (docker context ls)"):format(name, tostring(folder)))
+    return value
+end
+
+--- What is journaled of a handle's engine.
+function M.plain(handle, where)
+    local engine = type(handle) == "table" and rawget(handle, "engine")
+    if type(engine) ~= "table" then
+        M.fail(where, "call it with a colon on what docker.engine returned: engine:%s(…)", where:match("[^.]+$"))
     end
-    local tls = ("%s/contexts/tls/%s/docker/"):format(folder, id)
-    local has_tls = readable(tls .. "ca.pem") ~= nil
-    return { host = host, ca = has_tls and tls .. "ca.pem" or nil, certificate = has_tls and tls .. "cert.pem" or nil,
-        key = has_tls and tls .. "key.pem" or nil }
+    return engine
 end
 
-local function from_environment(env)
-    local certificates = env.DOCKER_CERT_PATH or (env.HOME and env.HOME .. "/.docker")
-    local tls = env.DOCKER_TLS_VERIFY and certificates
-    return { host = env.DOCKER_HOST, ca = tls and tls .. "/ca.pem", certificate = tls and tls .. "/cert.pem",
-        key = tls and tls .. "/key.pem" }
-end
-
-local function place_of(engine)
-    local env = native.environment()
-    local found = engine
-    if not engine.host then
-        found = engine.context and context(engine.context, env)
-            or env.DOCKER_HOST and from_environment(env)
-            or context(env.DOCKER_CONTEXT, env) or { host = DEFAULT }
+--- A copy without what is false, for the journal.
+function M.compact(fields)
+    local kept = {}
+    for name, value in pairs(fields) do
+        if value ~= nil and value ~= false then
+            kept[name] = value
+        end
     end
-    local host = found.host
-    local place = { host = host, ca = found.ca or nil, certificate = found.certificate or nil, key = found.key or nil }
-    local path = host:match("^unix://(/.+)$")
-    local address = host:match("^tcp://([^/]+)/?$") or host:match("^https?://([^/]+)/?$")
-    if path then
-        place.unix_socket, place.base = path, "http://docker"
-    elseif address then
-        place.base = ((place.ca or host:find("^https")) and "https://" or "http://") .. address
-    else
-        rt.raise("usage", ("docker: %q is no address of an engine: unix:///path, tcp://host:2376"):format(host))
+    return kept
+end
+
+--- The last lines of a text, each with two spaces before it.
+function M.last_lines(text, count)
+    local lines = {}
+    for line in rt.readable(text):gmatch("[^\r\n]+") do
+        if line:find("%S") then
+            lines[#lines + 1] = "  " .. (#line > 300 and line:sub(1, 300) .. "…" or line)
+        end
     end
-    return place
+    return table.concat(lines, "\n", math.max(1, #lines - count + 1))
 end
 
-local places = {} -- by handle: where an engine is does not change while the host runs
-
---- { host, unix_socket | base, ca, certificate, key } of an engine's plain data.
-function M.place(engine)
-    local name = rt.json.encode(engine)
-    places[name] = places[name] or place_of(engine)
-    return places[name]
-end
+local address = address_part(native, rt, M)
+M.place, M.reach = address.place, address.reach
 
 -- ---- asking ----
 
@@ -160,11 +145,11 @@ function M.refuse(engine, request, status, body)
     local code = M.code_of(status, said, request.missing)
     local hint = code == "port_in_use" and "; see what listens there (ss -ltnp), or which container has it (docker ps)" or ""
     rt.raise(code, ("docker: could not %s: %s%s"):format(request.doing, said ~= "" and said or "status " .. status, hint),
-        { status = status, host = M.place(engine).host })
+        { status = status, host = address.place(engine).host })
 end
 
 local function prepared(engine, request)
-    local place = M.place(engine)
+    local place = address.reach(engine)
     return {
         method = request.method or "GET", url = place.base .. request.path .. query_of(request.query),
         unix_socket = place.unix_socket, ca = place.ca, certificate = place.certificate, key = place.key,
@@ -249,56 +234,6 @@ function M.lines(answer)
             end
         end
     end
-end
-
--- ---- arguments ----
-
-function M.fail(where, ...)
-    rt.raise("usage", where .. ": " .. string.format(...))
-end
-
---- A text that may stand in a path or an argument.
-function M.word(value, where, what)
-    if rt.is_unknown(value) then
-        return value
-    elseif rt.is_secret(value) or type(value) ~= "string" or value == "" then
-        M.fail(where, "%s is %s; expected a text", what, rt.is_secret(value) and "a secret" or value == nil and "missing"
-            or value == "" and "empty" or "a " .. type(value))
-    elseif value:find("%c") or value:find("^%-") then
-        M.fail(where, "%s %q cannot be: it begins with - or holds a control character", what, value)
-    end
-    return value
-end
-
---- What is journaled of a handle's engine.
-function M.plain(handle, where)
-    local engine = type(handle) == "table" and rawget(handle, "engine")
-    if type(engine) ~= "table" then
-        M.fail(where, "call it with a colon on what docker.engine returned: engine:%s(…)", where:match("[^.]+$"))
-    end
-    return engine
-end
-
---- A copy without what is false, for the journal.
-function M.compact(fields)
-    local kept = {}
-    for name, value in pairs(fields) do
-        if value ~= nil and value ~= false then
-            kept[name] = value
-        end
-    end
-    return kept
-end
-
---- The last lines of a text, each with two spaces before it.
-function M.last_lines(text, count)
-    local lines = {}
-    for line in rt.readable(text):gmatch("[^\r\n]+") do
-        if line:find("%S") then
-            lines[#lines + 1] = "  " .. (#line > 300 and line:sub(1, 300) .. "…" or line)
-        end
-    end
-    return table.concat(lines, "\n", math.max(1, #lines - count + 1))
 end
 
 return M

@@ -129,6 +129,20 @@ local function ran(args, id)
     return result
 end
 
+-- What became of one that was started by a host before this one: its output went to that. Nil: nobody has started it.
+local function taken_up(args, id)
+    local found = looked_up(args, id)
+    while found and found.Running do
+        native.sleep(POLL_MS)
+        found = looked_up(args, id)
+    end
+    if found and found.ExitCode ~= nil then
+        return { code = found.ExitCode, out = "", err = "", bytes = 0, truncated = true, lost = true }
+    elseif not found then
+        rt.raise("lost", ("docker: nobody knows how %s ended: its container stopped meanwhile"):format(describe(args)))
+    end
+end
+
 local prepare = rt.effect {
     name = "docker.exec.prepare",
     class = "idempotent",
@@ -151,18 +165,10 @@ local run = rt.effect {
     args = function(args) return args end,
     describe = describe,
     call = function(args)
-        return judged(args, ran(args, args.exec or created(args)))
+        return judged(args, args.exec and taken_up(args, args.exec) or ran(args, args.exec or created(args)))
     end,
     probe = function(args)
-        local found = looked_up(args, args.exec)
-        while found and found.Running do
-            native.sleep(POLL_MS)
-            found = looked_up(args, args.exec)
-        end
-        if found and found.ExitCode ~= nil then
-            return "done", judged(args, { code = found.ExitCode, out = "", err = "", bytes = 0, truncated = true, lost = true })
-        end
-        return found and "undone" or "unknown"
+        return looked_up(args, args.exec) and "undone" or "unknown" -- it is started once, whoever asks how often
     end,
     sample = sample,
     destructive = line_of,

@@ -61,7 +61,7 @@ describe("docker and a host that dies", function()
     -- Starts a run whose command waits in its container, and kills the host.
     local function interrupted(ending)
         engine:cli { "run", "-d", "--name", "worker", "box:1" }
-        t.finally(function() engine:cli { "rm", "-f", "worker" } end)
+        t.finally(function() engine:run { "/usr/bin/docker", "rm", "-f", "worker" } end)
         local path, folder = t.playbook([[
 playbook "spec" { environments = { "test" } }
 local docker = require "rollout.docker"
@@ -91,15 +91,26 @@ end)
         assert.equal("x", engine:cli { "exec", "worker", "cat", "/tmp/begun" })
     end)
 
-    it("leaves a command to a person whose container stopped meanwhile", function()
+    it("fails for a command that failed meanwhile", function()
+        local resume = interrupted "exit 6"
+        engine:cli { "exec", "worker", "touch", "/tmp/go" }
+        local resumed = resume()
+        assert.equal(1, resumed.code, resumed.out .. resumed.err)
+        assert.truthy((resumed.out .. resumed.err):find("exited with 6, and its output is lost", 1, true), resumed.out)
+        assert.equal("x", engine:cli { "exec", "worker", "cat", "/tmp/begun" })
+    end)
+
+    it("leaves a command to a person whose container is gone", function()
         local resume = interrupted "exit 0"
-        engine:cli { "restart", "-t", "0", "worker" }
+        engine:cli { "rm", "-f", "worker" }
         local resumed = resume()
         assert.equal(7, resumed.code, resumed.out .. resumed.err)
         assert.truthy((resumed.out .. resumed.err):find("in worker", 1, true), resumed.out)
     end)
 
     it("says that the engine died while a project came up, and goes on when it is back", function()
+        local mortal = docker.start()
+        mortal:image("box:1", { 'CMD ["sleep", "3600"]' })
         local path, folder = t.playbook([[
 playbook "spec" { environments = { "test" } }
 local docker = require "rollout.docker"
@@ -110,20 +121,19 @@ step("it", function() return #app:up() end)
 services:
   web: { image: "box:1", stop_grace_period: 0s, healthcheck: { test: "test -e /tmp/ready", interval: 100ms, retries: 1000 } }
 ]])
-        local host = t.start_host { path, state = folder .. "/state", cwd = folder, env = engine.env }
-        t.eventually("its container is there", function() return engine:cli { "ps", "-q", "--filter", "name=late" } ~= "" end, 30)
-        engine:kill()
+        local host = t.start_host { path, state = folder .. "/state", cwd = folder, env = mortal.env }
+        t.eventually("its container is there", function() return mortal:cli { "ps", "-q", "--filter", "name=late" } ~= "" end, 30)
+        mortal:kill()
         host:wait(60)
         assert.equal(1, host.code, host.out .. host.err)
         assert.truthy((host.out .. host.err):find("engine", 1, true), host.out .. host.err)
-        assert.truthy((host.out .. host.err):find(engine.host, 1, true), host.out .. host.err)
-        engine:restart()
-        local name = engine:cli { "ps", "-aq", "--filter", "name=late" }
-        engine:cli { "start", name }
-        engine:cli { "exec", name, "touch", "/tmp/ready" }
-        local resumed = t.host { "resume", state = folder .. "/state", cwd = folder, env = engine.env, timeout = 60 }
+        assert.truthy((host.out .. host.err):find(mortal.host, 1, true), host.out .. host.err)
+        mortal:restart()
+        local name = mortal:cli { "ps", "-aq", "--filter", "name=late" }
+        mortal:cli { "start", name }
+        mortal:cli { "exec", name, "touch", "/tmp/ready" }
+        local resumed = t.host { "resume", state = folder .. "/state", cwd = folder, env = mortal.env, timeout = 60 }
         assert.equal(0, resumed.code, resumed.out .. resumed.err)
-        engine:cli { "rm", "-f", name }
     end)
 
     it("lets a secret be seen nowhere but in the containers", function()

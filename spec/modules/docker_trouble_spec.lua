@@ -128,6 +128,19 @@ gate("it", function() return engine:container(%%q):healthy "5s" end)
         refused("usage", head .. [[return engine:containers { al = true }]], { "all" })
     end)
 
+    it("lets go of what it waits for when its step's time is up", function()
+        engine:cli { "run", "-d", "--name", "sleeper", "box:1" }
+        for _, call in ipairs { 'exec { "sleep", "60" }', "wait()", 'healthy "60s"' } do
+            local result = t.play(([[
+playbook "spec" { environments = { "test" } }
+%s
+step("it", { timeout = "400ms" }, function() return engine:container "sleeper":%s end)
+]]):format(head, call))
+            assert.equal(1, result.code, result.out .. result.err)
+            assert.truthy(result.out:find("was not finished within 400ms", 1, true), result.out)
+        end
+    end)
+
     it("keeps the first and the last of a long log", function()
         engine:cli { "run", "--name", "chatter", "box:1", "sh", "-c", "echo first; yes | head -c 2000000; echo last" }
         local value, err = t.body(head .. [[

@@ -53,12 +53,36 @@ local function begin(engine)
     end
 end
 
--- What the kernel keeps of their control groups when all processes are gone.
-local function remove_groups(name)
-    local found = process.run { "find", "/sys/fs/cgroup", "-depth", "-type", "d", "-path", "*/" .. name .. "*" }
-    for path in found.out:gmatch("[^\n]+") do
-        uv.fs_rmdir(path)
+local function remove_groups_in(folder)
+    local scan = uv.fs_scandir(folder)
+    for name in function() return scan and uv.fs_scandir_next(scan) end do
+        local found = uv.fs_stat(folder .. "/" .. name)
+        if found and found.type == "directory" then
+            remove_groups_in(folder .. "/" .. name)
+        end
     end
+    uv.fs_rmdir(folder)
+end
+
+-- What the kernel keeps of their control groups when all processes are gone: one tree, or one for each controller.
+local function remove_groups(name)
+    local root = "/sys/fs/cgroup"
+    remove_groups_in(root .. "/" .. name)
+    local scan = uv.fs_scandir(root)
+    for controller in function() return scan and uv.fs_scandir_next(scan) end do
+        remove_groups_in(("%s/%s/%s"):format(root, controller, name))
+    end
+end
+
+local function in_use(name)
+    local root = "/sys/fs/cgroup"
+    local scan = uv.fs_scandir(root)
+    for controller in function() return scan and uv.fs_scandir_next(scan) end do
+        if files.exists(("%s/%s/%s"):format(root, controller, name)) then
+            return true
+        end
+    end
+    return files.exists(root .. "/" .. name)
 end
 
 --- options.flags: more of dockerd's.
@@ -73,7 +97,12 @@ function M.start(options)
     engine.host = "unix://" .. engine.socket
     engine.env = { DOCKER_HOST = engine.host, DOCKER_CONFIG = folder .. "/config" }
     files.write(folder .. "/daemon.json", "{}")
-    cleanup.add(function() remove_groups(engine.cgroup) end)
+    cleanup.add(function() -- they are in use until the last process has died
+        process.turn_until(function()
+            remove_groups(engine.cgroup)
+            return not in_use(engine.cgroup)
+        end, 5)
+    end)
     local outer = process.start { "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c",
         INIT,
         input = true }
