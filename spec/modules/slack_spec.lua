@@ -1,5 +1,7 @@
 local t = require "spec.helper"
 local json = require "dkjson"
+local plays = require "spec.modules.service_play"
+local slack = require "spec.world.slack"
 
 -- A webhook's receiver: answers request n with what statuses[n], or its last one, says.
 local function receiver(statuses)
@@ -65,5 +67,85 @@ describe("slack.webhook", function()
         assert.equal(1, #messages)
         assert.matches("answered 404, expected 200", run.out)
         assert.is_nil((run.out .. run.err):find("s3cret-hook", 1, true))
+    end)
+end)
+
+describe("slack.webhook's mention", function()
+    it("calls somebody, and only whom it names", function()
+        local hook, messages = receiver { "200 OK" }
+        t.play([[
+            local slack = require "rollout.slack"
+            playbook "talk" { environments = { "test" }, notify = { team = slack.webhook(secret "HOOK",
+                { mention = { "here", "U012AB3CD", "S045EF6GH" } }) } }
+            notify "<!channel> look"
+        ]], { env = { HOOK = hook } })
+        assert.matches("^<!here> <@U012AB3CD> <!subteam^S045EF6GH> &lt;!channel&gt; look\n", messages[1].text)
+        local run = t.play [[require("rollout.slack").webhook("http://127.0.0.1:1", { mention = "everybody" })]]
+        assert.matches("mention is", run.out .. run.err)
+    end)
+end)
+
+describe("slack.channel", function()
+    local service, play
+
+    before_each(function()
+        service = slack.start "s3same-bot-token"
+        play = plays(([[
+            local slack = require "rollout.slack"
+            local deploys = slack.channel { token = secret "TOKEN", channel = "C012AB3CD", url = %q }
+            playbook "spec" { environments = { "test" }, notify = { team = deploys:channel { mention = "here" } } }
+        ]]):format(service.url), { TOKEN = "s3same-bot-token" })
+    end)
+
+    it("is one thread of a run's messages", function()
+        local result = play.run 'notify "begins <now>" notify "goes on" notify "ends"'
+        assert.equal(0, result.code, result.err)
+        local first = service.messages[1]
+        assert.matches("^<!here> begins &lt;now&gt;\nspec · test · spec%-", first.text)
+        assert.is_nil(first.thread)
+        assert.same({ first.ts, first.ts, 3 }, { service.messages[2].thread, service.messages[3].thread, #service.messages })
+        play.hides(result, "s3same-bot-token")
+    end)
+
+    it("says something, and something else later", function()
+        local value = assert(play.step [[
+            local message = deploys:post "deploying"
+            deploys:post("still", { thread = message, mention = "U012AB3CD" })
+            return deploys:update(message, "deployed")
+        ]])
+        assert.equal("1700000001.000100", value.ts)
+        assert.same({ "deployed", "<@U012AB3CD> still" }, { service.messages[1].text, service.messages[2].text })
+        assert.equal(value.ts, service.messages[2].thread)
+    end)
+
+    it("finds the message of a killed run, where it may look", function()
+        local function posts(request) return request.method == "POST" end
+        local result = play.killed(service, posts, 'deploys:post "once"')
+        assert.equal(0, result.code, result.out .. result.err)
+        assert.equal(1, #service.messages)
+        service.history = false
+        result = play.killed(service, posts, 'deploys:post "who knows"')
+        assert.equal(7, result.code, result.out .. result.err)
+        assert.equal(2, #service.messages)
+    end)
+
+    it("says what is wrong", function()
+        assert.matches("say in Slack C012AB3CD: hello", play.plan 'deploys:post "hello"')
+        local told = assert(play.step(([[
+            local told = {}
+            for i, one in ipairs { { token = secret_wrong, channel = "C012AB3CD" }, { token = "x", channel = "#private" } } do
+                one.url = %q
+                local _, problem = pcall(function() slack.channel(one):post "x" end)
+                told[i] = problem.code .. " " .. problem.message
+            end
+            return told
+        ]]):format(service.url):gsub("secret_wrong", '"s3same-other"')))
+        assert.matches("^access_denied Slack, chat.postMessage: invalid_auth %(the token is not valid%)", told[1])
+        service.fail(200, { ok = false, error = "channel_not_found" })
+        local _, problem = play.step 'deploys:post "x"'
+        assert.same({ "refused", true }, { problem.code, problem.message:find("has to be given by its id", 1, true) ~= nil })
+        service.fail(200, "<html>")
+        _, problem = play.step 'deploys:post "x"'
+        assert.equal("protocol", problem.code)
     end)
 end)
