@@ -82,14 +82,21 @@ function work.see_through(command)
     end
 end
 
+-- The last lines; an ERROR of a client's comes first: a report shows one line.
 local function last_lines(text)
     local lines = {}
     for line in text:gmatch("[^\r\n]+") do
         lines[#lines + 1] = line
     end
     local said = table.concat(lines, "\n  ", math.max(1, #lines - 4))
+    local last = lines[#lines]
+    if last and last:find("^ERROR %d+ ") then
+        said = #lines > 1 and last .. "\n  " .. table.concat(lines, "\n  ", math.max(1, #lines - 4), #lines - 1) or last
+    elseif #lines > 1 then
+        said = "\n  " .. said
+    end
     said = said:gsub("[Ee]rrno:? 28", "%0 (no space left on the disk)")
-    return #lines > 1 and ":\n  " .. said or #lines == 1 and ": " .. said or ""
+    return last and (said:find("^\n") and ":" or ": ") .. said or ""
 end
 
 --- The result of a command that has ended well, or an error of that code with what it said last.

@@ -158,7 +158,7 @@ local function object(connection, kind, column, row)
     local sql = text_or_nil(shown[column])
     if not sql then
         rt.raise("privileges", string.format("mysql: the user may not see the definition of %s %s, so a backup would lack"
-            .. " it: grant SHOW CREATE ROUTINE or SELECT on mysql.proc", kind:lower(), row.name))
+            .. " it: GRANT SELECT ON mysql.proc (from MariaDB 11.3 on SHOW CREATE ROUTINE will do)", kind:lower(), row.name))
     end
     local found = { kind = kind, name = row.name, tab = row.tab, sql_mode = text_or_nil(shown.sql_mode),
         charset = text_or_nil(shown.character_set_client), collation = text_or_nil(shown.collation_connection),

@@ -117,6 +117,20 @@ local function give_back(job, facts, err)
     error(err, 0)
 end
 
+-- A user who may make scratches, and no other schema, has the live tables kept under a name like theirs.
+local function make_kept(job, facts)
+    local connection = control(job)
+    local defaults = schema.defaults(connection, job.name)
+    local ok, err = pcall(schema.create, connection, facts.kept, defaults)
+    if not ok and err.code == "access_denied" then
+        facts.kept = "rh_" .. facts.kept
+        write_marker(job, facts)
+        schema.create(connection, facts.kept, defaults)
+    elseif not ok then
+        error(err, 0)
+    end
+end
+
 --- The scratch's tables in, the live ones under facts.kept. → milliseconds in which the tables could not be used
 function backup.swap(job, facts, check)
     local connection = control(job)
@@ -124,7 +138,7 @@ function backup.swap(job, facts, check)
     facts.objects = rt.json.array(schema.objects(connection, job.name))
     local ok, gap = pcall(function()
         write_marker(job, facts)
-        schema.create(connection, facts.kept, schema.defaults(connection, job.name))
+        make_kept(job, facts)
         local statement = rename_statement(job, facts.kept)
         schema.run(connection, "SET SESSION lock_wait_timeout = %d, foreign_key_checks = 0", job.args.lock_wait // 1000)
         check()
