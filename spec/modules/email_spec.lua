@@ -83,6 +83,27 @@ describe("email, without TLS", function()
         assert.matches("whether the message was taken is not known", problem.message)
     end)
 
+    it("is in doubt where the host died meanwhile", function()
+        local heard
+        local port = t.serve(function(client, bytes)
+            heard = heard or (bytes or ""):find "EHLO" ~= nil
+            client:write(bytes and "" or "220 here\r\n")
+        end)
+        local path, folder = t.playbook(([[
+            local email = require "rollout.email"
+            playbook "spec" { environments = { "test" } }
+            local server = email.server { url = "smtp://127.0.0.1:%d", tls = "none", from = "a@x.example" }
+            step("it", function() server:send { to = "b@x.example", subject = "x", text = "x" } end)
+        ]]):format(port))
+        local run = t.start_host { path, cwd = folder, state = folder .. "/state" }
+        t.eventually("EHLO", function() return heard end, 20)
+        run:kill "sigkill"
+        run:wait()
+        local result = t.host { "resume", cwd = folder, state = folder .. "/state" }
+        assert.equal(7, result.code, result.out .. result.err)
+        assert.matches('mail "x" to b@x.example', result.out .. result.err)
+    end)
+
     it("never sends what is secret", function()
         local before = #server.messages()
         assert(step(options .. ', timeout = "20s"', [[

@@ -132,13 +132,11 @@ describe("prometheus, a real one", function()
     end)
 
     it("fails a target that is gone", function()
-        local other = prometheus.start()
-        other.metrics = "errors_now 1\n"
-        other.app.fail(500, "gone", nil, 100000)
+        world.app.fail(500, "gone", nil, 100000)
         t.eventually("a failed scrape", function()
-            return t.run { "curl", "-s", other.url .. "/api/v1/query?query=up" }.out:find '"0"'
+            return t.run { "curl", "-s", world.url .. "/api/v1/query?query=up" }.out:find '"0"'
         end, 30)
-        local found = checked(gate(other.url, 'return server:up()'))
+        local found = checked(gate(world.url, "return server:up()"))
         assert.same({ "fail", 0, 1 }, { found.verdict, found.measured, found.limit })
         assert.matches("not 127.0.0.1:%d+", found.text)
     end)
