@@ -189,7 +189,8 @@ function Service:is_live(wanted)
     local live = self:live()
     local is = live and (live.id == id or live.commit == id)
     return rt.expectation { name = tostring(id) .. " is live", verdict = is and "pass" or "fail", limit = id,
-        measured = live and live.id or "nothing", text = live and ("%s (commit %s) is live of %s"):format(live.id, live.commit or "unknown", self.where.service)
+        measured = live and live.id or "nothing",
+        text = live and ("%s (commit %s) is live of %s"):format(live.id, live.commit or "unknown", self.where.service)
             or "nothing is live of " .. self.where.service }
 end
 
