@@ -24,15 +24,17 @@ static void tell(rh_docker_stream *stream)
 
 static void take_in(rh_docker_stream *stream, const char *bytes, size_t size)
 {
-    rh_buffer out = {0}, err = {0};
-    if (!stream->framed)
+    rh_buffer *raw = stream->raw;
+    if (!stream->framed) {
         rh_mask_stream_feed(stream->masks[0], bytes, size, &stream->out);
-    else if (rh_docker_frames_feed(&stream->frames, bytes, size, &out, &err, &stream->broken)) {
-        rh_mask_stream_feed(stream->masks[0], out.data, out.size, &stream->out);
-        rh_mask_stream_feed(stream->masks[1], err.data, err.size, &stream->err);
+        return;
     }
-    rh_buffer_free(&out);
-    rh_buffer_free(&err);
+    rh_buffer_clear(&raw[0]);
+    rh_buffer_clear(&raw[1]);
+    if (!rh_docker_frames_feed(&stream->frames, bytes, size, &raw[0], &raw[1], &stream->broken))
+        return;
+    rh_mask_stream_feed(stream->masks[0], raw[0].data, raw[0].size, &stream->out);
+    rh_mask_stream_feed(stream->masks[1], raw[1].data, raw[1].size, &stream->err);
 }
 
 static void come_to_an_end(rh_docker_stream *stream)
@@ -84,6 +86,8 @@ void rh_docker_fini(rh_op *op)
     rh_docker_stream *stream = (rh_docker_stream *)op;
     for (size_t i = 0; i < 2; i++)
         rh_mask_stream_free(stream->masks[i]);
+    for (size_t i = 0; i < 2; i++)
+        rh_buffer_free(&stream->raw[i]);
     rh_buffer_free(&stream->out);
     rh_buffer_free(&stream->err);
     rh_error_clear(&stream->broken);

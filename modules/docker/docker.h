@@ -20,6 +20,7 @@ typedef struct rh_docker_stream {
     bool ended, paused;
     rh_docker_frames frames;
     struct rh_mask_stream *masks[2];
+    rh_buffer raw[2];   /* of the two streams, while they are masked: kept for its memory */
     rh_buffer out, err; /* masked, not yet taken */
     rh_error broken;
     rh_docker_next *waiter;

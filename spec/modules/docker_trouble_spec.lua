@@ -188,7 +188,7 @@ step("it", { timeout = "400ms" }, function() return engine:container "sleeper":%
             local all = big:logs()
             return { bytes = all.bytes, size = #all.out, cut = all.truncated,
                 peak = fs.read("/proc/self/status"):match "VmHWM:%%s*(%%d+)" }
-        ]]):format(port), { timeout = 120 })
+        ]]):format(port), { timeout = 120, env = { ASAN_OPTIONS = (os.getenv "ASAN_OPTIONS" or "") .. ":quarantine_size_mb=8" } })
         assert.is_nil(err and err.message)
         assert.equal(bytes, value.bytes)
         assert.is_true(value.size < 1100000)
