@@ -157,11 +157,11 @@ local ended = rt.effect {
     class = "read",
     args = function(args) return args end,
     describe = function(args) return "wait for the end of container " .. tostring(args.name) end,
-    call = function(args)
+    call = function(args, ctx)
         local _, found = engine.ask(args.engine, { method = "POST", path = "/containers/" .. args.id .. "/wait", timeout = false,
             missing = "no_container", doing = "wait for " .. args.name })
         local state = health.inspect(args.engine, args.id)
-        local result = output.logs(args.engine, args.id, { tty = state.Config.Tty, capture = args.capture })
+        local result = output.logs(args.engine, args.id, { tty = state.Config.Tty, capture = args.capture, log = ctx.log })
         result.code = found.StatusCode
         return result
     end,

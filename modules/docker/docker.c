@@ -2,6 +2,11 @@
 
 #include "core/mask.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
 static const rh_http_engine *http;
 
 void rh_docker_use(const rh_http_engine *engine) { http = engine; }
@@ -22,26 +27,56 @@ static void tell(rh_docker_stream *stream)
     rh_op_done(&next->op);
 }
 
+static void append_log(rh_docker_stream *stream, const char *bytes, size_t size)
+{
+    if (stream->log_path && stream->log < 0)
+        stream->log =
+            open(stream->log_path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
+    while (stream->log_path && size > 0) {
+        ssize_t written = stream->log < 0 ? -1 : write(stream->log, bytes, size);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0) {
+            rh_fail_errno(&stream->broken, errno, "cannot write %s", stream->log_path);
+            return;
+        }
+        bytes += written;
+        size -= (size_t)written;
+    }
+}
+
+/* NULL: the end of both. */
+static void mask_in(rh_docker_stream *stream, const rh_buffer *raw)
+{
+    rh_buffer *to[] = {&stream->out, &stream->err};
+    for (size_t i = 0; i < 2; i++) {
+        size_t before = to[i]->size;
+        if (!raw)
+            rh_mask_stream_end(stream->masks[i], to[i]);
+        else if (raw[i].size > 0)
+            rh_mask_stream_feed(stream->masks[i], raw[i].data, raw[i].size, to[i]);
+        if (to[i]->size > before)
+            append_log(stream, to[i]->data + before, to[i]->size - before);
+    }
+}
+
 static void take_in(rh_docker_stream *stream, const char *bytes, size_t size)
 {
     rh_buffer *raw = stream->raw;
-    if (!stream->framed) {
-        rh_mask_stream_feed(stream->masks[0], bytes, size, &stream->out);
-        return;
-    }
     rh_buffer_clear(&raw[0]);
     rh_buffer_clear(&raw[1]);
-    if (!rh_docker_frames_feed(&stream->frames, bytes, size, &raw[0], &raw[1], &stream->broken))
+    if (!stream->framed)
+        rh_buffer_add(&raw[0], bytes, size);
+    else if (!rh_docker_frames_feed(&stream->frames, bytes, size, &raw[0], &raw[1],
+                                    &stream->broken))
         return;
-    rh_mask_stream_feed(stream->masks[0], raw[0].data, raw[0].size, &stream->out);
-    rh_mask_stream_feed(stream->masks[1], raw[1].data, raw[1].size, &stream->err);
+    mask_in(stream, raw);
 }
 
 static void come_to_an_end(rh_docker_stream *stream)
 {
     stream->ended = true;
-    rh_mask_stream_end(stream->masks[0], &stream->out);
-    rh_mask_stream_end(stream->masks[1], &stream->err);
+    mask_in(stream, NULL);
     rh_error_move(&stream->broken, &stream->request.op.error);
     if (stream->framed && !rh_docker_frames_whole(&stream->frames))
         rh_fail(&stream->broken, "reset",
@@ -68,12 +103,14 @@ static bool receive(void *data, const char *bytes, size_t size)
 }
 
 bool rh_docker_start(rh_docker_stream *stream, const rh_http_spec *spec, bool framed,
-                     rh_error *error)
+                     const char *log, rh_error *error)
 {
     rh_http_spec own = *spec;
     own.receive = receive;
     own.receive_data = stream;
     stream->framed = framed;
+    stream->log_path = log ? rh_strdup(log) : NULL;
+    stream->log = -1;
     for (size_t i = 0; i < 2; i++)
         stream->masks[i] = rh_mask_stream_new(rh_mask_process());
     return http->start(&stream->request, &own, error);
@@ -91,6 +128,9 @@ void rh_docker_fini(rh_op *op)
     rh_buffer_free(&stream->out);
     rh_buffer_free(&stream->err);
     rh_error_clear(&stream->broken);
+    free(stream->log_path);
+    if (stream->log >= 0)
+        close(stream->log);
     http->fini(op);
 }
 

@@ -22,6 +22,8 @@ typedef struct rh_docker_stream {
     struct rh_mask_stream *masks[2];
     rh_buffer raw[2];   /* of the two streams, while they are masked: kept for its memory */
     rh_buffer out, err; /* masked, not yet taken */
+    char *log_path;     /* what comes is appended there too, once something does; or NULL */
+    int log;
     rh_error broken;
     rh_docker_next *waiter;
 } rh_docker_stream;
@@ -35,9 +37,9 @@ struct rh_docker_next {
 
 /* The engine that requests go through, before anything else is called. */
 void rh_docker_use(const rh_http_engine *http);
-/* As rh_http_start, and under the same terms. */
+/* As rh_http_start, and under the same terms. `log`: a file that what comes is appended to, masked, or NULL. */
 bool rh_docker_start(rh_docker_stream *stream, const rh_http_spec *spec, bool framed,
-                     rh_error *error);
+                     const char *log, rh_error *error);
 /* For the class of streams. */
 void rh_docker_cancel(rh_op *op);
 void rh_docker_fini(rh_op *op);

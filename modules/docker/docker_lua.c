@@ -1,7 +1,7 @@
 /* docker: the binding.
  *
  *   native.request{ … } ⏳ → { status, body }   the whole answer, 32 MiB at most
- *   native.open{ …, framed } → stream
+ *   native.open{ …, framed, log } → stream   log: a file that what comes is appended to
  *       stream:next() ⏳ → out, err   what has come of both; masked. nil, nil at the end
  *       stream:status() → status, body   after the end; the body of an answer that is no 2xx
  *       stream:close()   also by __close and __gc: ends it where it has not
@@ -277,12 +277,13 @@ static int native_open(lua_State *L)
     parts *made = read_spec(L, &spec);
     lua_getfield(L, 1, "framed");
     bool framed = lua_toboolean(L, -1);
+    const char *log = text_field(L, "log");
     rh_docker_stream **box = lua_newuserdatauv(L, sizeof(rh_docker_stream *), 0);
     *box = NULL;
     stream_metatable(L);
     lua_setmetatable(L, -2);
     rh_op *op = rh_op_new(&stream_class);
-    if (!rh_docker_start((rh_docker_stream *)op, &spec, framed, &error)) {
+    if (!rh_docker_start((rh_docker_stream *)op, &spec, framed, log, &error)) {
         rh_op_discard(op);
         rh_raise(L, &error);
     }

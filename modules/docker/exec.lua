@@ -100,12 +100,12 @@ local function judged(args, result)
         .. " host that read it" or ", and printed nothing"), { code = result.code })
 end
 
-local function ran(args, id)
+local function ran(args, ctx, id)
     local started = rt.now()
     local result
     do
         local answer <close> = engine.open(args.engine, { method = "POST", path = "/exec/" .. id .. "/start", framed = true,
-            json = { Detach = false, Tty = false }, once = true, timeout = args.timeout, missing = "missing",
+            json = { Detach = false, Tty = false }, once = true, log = ctx.log, timeout = args.timeout, missing = "missing",
             doing = "run " .. describe(args) })
         local ok, collected = pcall(output.collect, answer, args.capture)
         if not ok then
@@ -164,8 +164,8 @@ local run = rt.effect {
     class = function(args) return args.idempotent and "idempotent" or "probed" end,
     args = function(args) return args end,
     describe = describe,
-    call = function(args)
-        return judged(args, args.exec and taken_up(args, args.exec) or ran(args, args.exec or created(args)))
+    call = function(args, ctx)
+        return judged(args, args.exec and taken_up(args, args.exec) or ran(args, ctx, args.exec or created(args)))
     end,
     probe = function(args)
         return looked_up(args, args.exec) and "undone" or "unknown" -- it is started once, whoever asks how often
@@ -179,7 +179,7 @@ local read = rt.effect {
     class = "read",
     args = function(args) return args end,
     describe = describe,
-    call = function(args) return judged(args, ran(args, created(args))) end,
+    call = function(args, ctx) return judged(args, ran(args, ctx, created(args))) end,
     sample = sample,
     destructive = line_of,
 }

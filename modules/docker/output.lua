@@ -56,10 +56,11 @@ function M.collect(answer, capture)
     return { out = out_text, err = err_text, bytes = out_total + err_total, truncated = out_cut or err_cut }
 end
 
---- A container's log. opts: { tail, since, until_, timestamps, capture, tty }.
+--- A container's log. opts: { tail, since, until_, timestamps, capture, tty, log }.
 function M.logs(of, id, opts)
     local answer <close> = engine.open(of, {
-        path = "/containers/" .. engine.escaped(id) .. "/logs", framed = not opts.tty, stall = 60000, missing = "no_container",
+        path = "/containers/" .. engine.escaped(id) .. "/logs", framed = not opts.tty, log = opts.log, stall = 60000,
+            missing = "no_container",
         doing = "read the log of " .. id,
         query = { stdout = true, stderr = true, tail = opts.tail or "all", since = opts.since, ["until"] = opts.until_,
             timestamps = opts.timestamps },

@@ -57,7 +57,7 @@ describe("docker", function()
 
     it("runs a command in a container, its two streams apart", function()
         engine:cli { "run", "-d", "--name", "worker", "box:1" }
-        local found, err = body([[
+        local found, err, run = body([[
             local worker = engine:container "worker"
             local r = worker:exec({ "sh", "-c", "echo out; echo err >&2; echo $TOKEN | tr a-z A-Z; pwd; exit 3" }, { ok = 3,
                 cwd = "/tmp",
@@ -70,6 +70,10 @@ describe("docker", function()
         assert.equal("err\n", found[1].err)
         assert.equal(3, found[1].code)
         assert.equal("hello world\n", found[2].out)
+        local log = t.host { "log", run.events[2].payload.id, "it", state = run.state }.out
+        for _, line in ipairs { "out", "err", "SWORDFISH-77", "hello world" } do
+            assert.truthy(log:find(line, 1, true), log)
+        end
         engine:cli { "rm", "-f", "worker" }
     end)
 end)
