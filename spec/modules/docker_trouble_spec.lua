@@ -35,21 +35,19 @@ describe("docker in trouble", function()
     it("names a socket that it may not use", function()
         local folder = t.temp()
         local other = folder .. "/docker.sock"
-        t.run { "chmod", "711", folder }
+        t.run { "chmod", "777", folder }
         t.run { "python3", "-c", "import socket, os, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); "
             .. "os.chmod(sys.argv[1], 0o600)", other }
-        local path = t.playbook(([[
-            playbook "spec" { environments = { "test" } }
-            %s
-            step("it", function() return engine:ping() end)
-        ]]):format(at(other)))
-        local result = t.run { "setpriv", "--reuid=65534", "--clear-groups", t.binary, path, "--state", t.temp() .. "/x",
-            env = { HOME = "/nonexistent" } }
-        if result.code == 1 and result.out:find("permission", 1, true) then
-            assert.truthy(result.out:find("member of the group", 1, true), result.out)
-        else -- the build's folder is not open to others here: root may use any socket, and finds nobody listening
-            refused("no_daemon", at(other) .. "return engine:ping()", { other })
+        local path = t.playbook(('playbook "spec" { environments = { "test" } }\n%s'
+            .. 'step("it", function() return engine:ping() end)\n'):format(at(other)), "spec", folder)
+        local result = t.run { "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", t.binary, path, "--state",
+            folder .. "/state", cwd = folder, env = { HOME = folder } }
+        if result.err:find("failed to execute", 1, true) then
+            pending("the build is in a folder that is not open to others")
         end
+        assert.equal(1, result.code, result.out .. result.err)
+        assert.truthy(result.out:find("member of the group", 1, true), result.out)
+        assert.truthy(result.out:find(other, 1, true), result.out)
     end)
 
     it("names an image that is not there", function()
@@ -142,7 +140,7 @@ step("it", { timeout = "400ms" }, function() return engine:container "sleeper":%
     end)
 
     it("keeps the first and the last of a long log", function()
-        engine:cli { "run", "--name", "chatter", "box:1", "sh", "-c", "echo first; yes | head -c 2000000; echo last" }
+        engine:cli { "run", "--name", "chatter", "box:1", "sh", "-c", "echo first; yes $(printf %099d 0) | head -c 2000000; echo last" }
         local value, err = t.body(head .. [[
             local chatter = engine:container "chatter"
             local all = chatter:logs { capture = "64KiB" }

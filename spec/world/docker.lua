@@ -14,7 +14,9 @@ local Engine = {}
 Engine.__index = Engine
 
 -- The process that all others of the namespaces hang on; it ends with its standard input.
-local INIT = "busybox ip link set lo up && mount --make-rprivate / && echo ready && cat >/dev/null"
+-- /run is where containerd leaves a socket for each container.
+local INIT = "busybox ip link set lo up && busybox mount --make-rprivate / && busybox mount -t tmpfs none /run && echo ready && "
+    .. "cat >/dev/null"
 
 --- Containers need a root that may make namespaces.
 function M.unavailable()
