@@ -184,14 +184,27 @@ function Server:url(database, user)
         encoded(database or self.database))
 end
 
--- As a power cut: the postmaster and all its children at once, no clean end.
+-- As a power cut: the postmaster and all its children at once, no clean end. Stopped first, it makes no more of them; one that
+-- is still there would keep the next postmaster from starting.
 function Server:kill()
-    local children = process.run { "pgrep", "-P", tostring(self.process.pid) }.out
+    self.process:kill("sigstop")
+    local children = {}
+    for pid in process.run({ "pgrep", "-P", tostring(self.process.pid) }).out:gmatch("%d+") do
+        children[#children + 1] = tonumber(pid)
+    end
     self.process:kill("sigkill")
-    for pid in children:gmatch("%d+") do
-        uv.kill(tonumber(pid), "sigkill")
+    for _, pid in ipairs(children) do
+        uv.kill(pid, "sigkill")
     end
     self.process:wait(10)
+    process.turn_until(function()
+        for _, pid in ipairs(children) do
+            if uv.kill(pid, 0) == 0 then
+                return false
+            end
+        end
+        return true
+    end, 10)
 end
 
 -- signal: "sigint" ends sessions (the default), "sigterm" waits for them, "sigquit" at once.
