@@ -19,7 +19,11 @@ local OTHERS = {
     { "^[%-%s]+PostgreSQL database cluster dump", "is pg_dumpall's, of a whole cluster: make one of this database by pg_dump" },
 }
 
-local PART = { head = [[{ gzip -dc -- "$1" || [ $? -eq 141 ]; } | head -c "$2"]], tail = [[gzip -dc -- "$1" | tail -c "$2"]] }
+-- Comments and a foreign format's first line only: what a command prints is kept in the run's log, and rows do not belong there.
+local PART = {
+    head = [[{ gzip -dc -- "$1" || [ $? -eq 141 ]; } | head -c "$2" | LC_ALL=C sed -n '/^--.*[Dd]ump/p; 1s/^PGDMP.*/PGDMP/p']],
+    tail = [[gzip -dc -- "$1" | tail -c "$2" | LC_ALL=C sed -n '/^--.*[Dd]ump/p']],
+}
 
 -- A part of a compressed file; what breaks off in the middle does not get that far.
 local function unpacked(driver, job, path, part, bytes)

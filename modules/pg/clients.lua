@@ -130,13 +130,17 @@ function M.load(job, path, database, single, jobs)
         single and "--single-transaction" or "--jobs=" .. jobs), path)))
 end
 
--- What is left out of a user's dump made with --create: the database that it would make and connect to instead.
-local PLAIN = [[
+-- Left out is what a dump made with --create does before its first object: the database that it would make and connect to
+-- instead. psql's own words in it (\! runs a program, \connect goes elsewhere) are refused by psql: where it can, it is told so
+-- first, in place of the dump's own \restrict.
+local PLAIN = [=[
 psql=$1 database=$2 unpack=$3 path=$4
-$unpack <"$path" |
-    LC_ALL=C sed -E '/^COPY .* FROM stdin;\r?$/,/^\\\.\r?$/b; /^((CREATE|ALTER|DROP|COMMENT ON) DATABASE |\\connect )/d' |
+guard() { echo "\\restrict $(od -An -N16 -tx1 /dev/urandom | tr -d ' ')"; }
+{ [[ $("$psql" --help=commands) != *'\restrict '* ]] || guard; $unpack <"$path" | LC_ALL=C sed -E '/^COPY .* FROM stdin;\r?$/,/^\\\.\r?$/b; /^\\(un)?restrict [[:alnum:]]+\r?$/d
+    /^-- (Data for )?Name: .*; Type: /{/; Type: (DATABASE|DATABASE PROPERTIES|COMMENT|ACL|SECURITY LABEL);/!h}
+    x; /./{x;b}; x; /^((CREATE|ALTER|DROP|COMMENT ON) DATABASE |\\connect )/d'; } |
     "$psql" "$database" --no-psqlrc --quiet --single-transaction --set=ON_ERROR_STOP=1 --no-password --file=- >/dev/null
-]]
+]=]
 
 --- Loads a plain dump: whole, in one transaction, or not at all.
 function M.load_plain(job, path, database, gzip)
