@@ -4,6 +4,7 @@ local native, rt, work, driver = ...
 
 local client = {}
 local start, await = work.start, work.await
+local NO_PROGRAMS = "--loose-sandbox" -- a dump cannot run any (\!, system), where the client knows how to refuse that
 local LARGEST_PACKET = "--max-allowed-packet=1G"
 
 function client.check(command, code, what)
@@ -58,7 +59,7 @@ local function load_part(job, server, name, path, what, gzip, part)
     local command = start(job.ctx, "load", {
         input = native.options(job.database.config),
         argv = { "bash", "-euo", "pipefail", "-c", LOAD, "load", path, gzip and "gzip" or "cat", part, program,
-            "--defaults-file=/dev/fd/3", "--default-character-set=utf8mb4", "--batch", LARGEST_PACKET, "--", name },
+            "--defaults-file=/dev/fd/3", NO_PROGRAMS, "--default-character-set=utf8mb4", "--batch", LARGEST_PACKET, "--", name },
     })
     work.see_through(command)
     client.check(command, "load", what)
@@ -74,10 +75,11 @@ function client.load_events(job, server, name, plain)
     load_part(job, server, name, plain.path, "creating the events of " .. plain.path, plain.gzip, EVENTS .. "!d")
 end
 
-local LEAVES = [[
+local LEAVES = [=[
 read_it() { if [ "$2" = gzip ]; then gzip -dc -- "$1"; else cat -- "$1"; fi; }
-read_it "$1" "$2" | LC_ALL=C grep -aEm1 '^(USE |CREATE DATABASE |/\*![0-9]+ DROP DATABASE )' || true
-]]
+read_it "$1" "$2" |
+    LC_ALL=C grep -aiEm1 '^[[:space:]]*(USE[[:space:]]+[^;(]*;|\\u |CREATE DATABASE |/\*![0-9]+ DROP DATABASE )' || true
+]=]
 
 --- A dump that names its database goes there, and not into the scratch.
 function client.refuse_leaving(job, plain)

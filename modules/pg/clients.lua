@@ -136,7 +136,8 @@ end
 local PLAIN = [=[
 psql=$1 database=$2 unpack=$3 path=$4
 guard() { echo "\\restrict $(od -An -N16 -tx1 /dev/urandom | tr -d ' ')"; }
-{ [[ $("$psql" --help=commands) != *'\restrict '* ]] || guard; $unpack <"$path" | LC_ALL=C sed -E '/^COPY .* FROM stdin;\r?$/,/^\\\.\r?$/b; /^\\(un)?restrict [[:alnum:]]+\r?$/d
+{ [[ $("$psql" --help=commands) != *'\restrict '* ]] || guard; $unpack <"$path" | LC_ALL=C sed -E '
+    /^COPY .* FROM stdin;\r?$/,/^\\\.\r?$/b; /^\\(un)?restrict [[:alnum:]]+\r?$/d
     /^-- (Data for )?Name: .*; Type: /{/; Type: (DATABASE|DATABASE PROPERTIES|COMMENT|ACL|SECURITY LABEL);/!h}
     x; /./{x;b}; x; /^((CREATE|ALTER|DROP|COMMENT ON) DATABASE |\\connect )/d'; } |
     "$psql" "$database" --no-psqlrc --quiet --single-transaction --set=ON_ERROR_STOP=1 --no-password --file=- >/dev/null

@@ -12,12 +12,14 @@ describe("a plain dump of PostgreSQL's", function()
     end)
 
     before_each(function()
-        pg_play.fresh(server, "CREATE TABLE notes (line text); INSERT INTO notes VALUES (E'one\nDROP DATABASE two\n\\\\restrict'), ('x')")
+        pg_play.fresh(server, "CREATE TABLE notes (line text);"
+            .. " INSERT INTO notes VALUES (E'one\nDROP DATABASE two\n\\\\restrict'), ('x')")
     end)
 
     local function dump(insert)
         local text = t.run { "pg_dump", "--inserts", server:url() }.out:gsub("\\u?n?restrict %w+\n", "")
-        return t.write(t.temp() .. "/own.sql", (text:gsub("\nCREATE TABLE", "\n" .. (insert or ""):gsub("%%", "%%%%") .. "\nCREATE TABLE", 1)))
+        text = text:gsub("\nCREATE TABLE", "\n" .. (insert or "") .. "%0", 1)
+        return t.write(t.temp() .. "/own.sql", text)
     end
 
     local function restore(path)
@@ -26,7 +28,8 @@ describe("a plain dump of PostgreSQL's", function()
 
     it("cannot run a program, nor go to another database", function()
         local made = t.temp() .. "/made"
-        for _, word in ipairs { "\\! touch " .. made, "COMMIT; \\c app\nDELETE FROM notes;", "\\connect app\nDELETE FROM notes;" } do
+        for _, word in ipairs { "\\! touch " .. made, "COMMIT; \\c app\nDELETE FROM notes;",
+            "\\connect app\nDELETE FROM notes;" } do
             local value, problem = restore(dump(word))
             assert.is_nil(value, word)
             assert.equal("load", problem.code)
