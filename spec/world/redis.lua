@@ -25,7 +25,8 @@ function M.start(options)
     add(table.unpack(options.args or {}))
     self.process = process.start(command)
     local up = process.turn_until(function()
-        return self.process.code and "ended" or tcp.accepts(port) and "up"
+        return self.process.code and "ended" or tcp.accepts(port)
+            and process.run { "redis-cli", "-s", self.socket, "PING" }.code == 0 and "up"
     end, 30)
     if up ~= "up" then
         error("redis-server does not start: " .. self.process.err .. self.process.out, 2)
