@@ -40,11 +40,9 @@ local function run_query(args)
         to = now } })
     if told.status == "error" or type(told.error) == "string" and told.error ~= "" then
         rt.raise("refused", what .. ": " .. service.shortened(tostring(told.error), 300))
-    elseif type(told.series) ~= "table" then
-        rt.raise("protocol", what .. ": what answered is no Datadog")
     end
     local list = {}
-    for i, one in ipairs(told.series) do
+    for i, one in ipairs(service.list(told.series, what, "Datadog")) do
         local series = { scope = one.scope, metric = one.metric, values = {} }
         for _, point in ipairs(one.pointlist or {}) do
             if type(point[2]) == "number" then
@@ -122,7 +120,7 @@ local quiet = rt.effect {
         local what = "Datadog's monitors" .. (#args.tags > 0 and " with " .. table.concat(args.tags, ", ") or "")
         local list = ask(args, what, "GET", "/api/v1/monitor", { query = { page = 0, page_size = 1000,
             monitor_tags = #args.tags > 0 and table.concat(args.tags, ",") or nil } })
-        local alert, blind = judged(list, what)
+        local alert, blind = judged(service.list(list, what, "Datadog"), what)
         local result = { name = "monitors", limit = 0, unit = "alerting" }
         if #alert > 0 then
             result.verdict, result.measured = "fail", #alert
@@ -184,7 +182,7 @@ Account.event = rt.effect {
         local now = rt.now() // 1000
         local told = ask(args, "Datadog, events", "GET", "/api/v1/events", { query = { start = now - 86400, ["end"] = now + 60,
             tags = mark_of(ctx) } })
-        local event = told.events and told.events[1]
+        local event = service.list(told.events, "Datadog, events", "Datadog")[1]
         if event then
             return "done", { id = tostring(event.id) }
         end

@@ -22,10 +22,7 @@ end)
 
 local function listed(args, what, path, query)
     local told = ask(args, what, "GET", path, { query = query })
-    if type(told.data) ~= "table" then
-        rt.raise("protocol", what .. ": what answered is no DocuSeal")
-    end
-    return told.data
+    return service.list(told.data, what, "DocuSeal")
 end
 
 local checked = rt.effect {
@@ -78,7 +75,7 @@ Server.templates = rt.effect {
 -- What belongs to an effect's submission: its submitters carry its mark.
 local function submission_of(submitters)
     local list = {}
-    for i, one in ipairs(submitters) do
+    for i, one in ipairs(service.list(submitters, "submission", "DocuSeal")) do
         list[i] = { id = one.id, email = one.email, status = one.status }
     end
     if not list[1] or not submitters[1].submission_id then

@@ -51,7 +51,7 @@ Server.annotate = rt.effect {
     end,
     probe = function(args, ctx)
         local found = ask(args, "annotations", "GET", "/api/annotations", { query = { tags = mark_of(ctx), type = "annotation" } })
-        if found[1] then
+        if service.list(found, "annotations", "Grafana")[1] then
             return "done", { id = found[1].id }
         end
         return "undone"
@@ -141,11 +141,11 @@ local function run_query(args)
         json = { queries = { query }, from = tostring(rt.now() - args.since), to = tostring(rt.now()) } })
     local result = type(told.results) == "table" and told.results.A
     if not result or result.error then
-        local said = result and result.error or told.message or "it is no Grafana"
+        local said = result and result.error or told.message or "what answered is no Grafana"
         rt.raise(result and "refused" or "protocol", what .. ": " .. service.shortened(tostring(said), 300))
     end
     local list = {}
-    for _, frame in ipairs(result.frames or {}) do
+    for _, frame in ipairs(result.frames and service.list(result.frames, what, "Grafana") or {}) do
         series_of(frame, list)
     end
     return list

@@ -43,10 +43,12 @@ end
 local function instant(args, what)
     local query = { query = args.query, time = args.at and args.at / 1000 or nil }
     local data = ask(args, "query", query, what)
+    service.list(data.result, what, "Prometheus")
     if data.resultType == "scalar" then
         return { { labels = {}, value = number(data.result[2]) } }
     elseif data.resultType ~= "vector" then
-        rt.raise("usage", ("%s: gives a %s, not a vector: for a range of time there is range()"):format(what, data.resultType))
+        rt.raise("usage", ("%s: gives a %s, not a vector: for a range of time there is range()"):format(what,
+            tostring(data.resultType)))
     end
     local list = {}
     for i, series in ipairs(data.result) do
@@ -156,7 +158,7 @@ Server.range = rt.effect {
         local data = ask(args, "query_range", { query = args.query, start = (stop - args.since) / 1000, ["end"] = stop / 1000,
             step = args.step / 1000 }, described(args))
         local list = {}
-        for i, series in ipairs(data.result) do
+        for i, series in ipairs(service.list(data.result, described(args), "Prometheus")) do
             list[i] = summed_up(series)
         end
         return rt.json.array(list)
@@ -217,7 +219,7 @@ local quiet = rt.effect {
     call = function(args)
         local what = named(args.labels, "alerts") .. " at " .. args.where.url
         local data = ask(args, "rules", { type = "alert" }, what)
-        local count, broken, firing = alerts(data.groups, args.labels)
+        local count, broken, firing = alerts(service.list(data.groups, what, "Prometheus"), args.labels)
         local result = { name = named(args.labels, "alerts"), measured = #firing, limit = 0, unit = "firing" }
         if #firing > 0 then
             result.verdict, result.text = "fail", ("%d firing: %s"):format(#firing, table.concat(firing, ", "))

@@ -65,10 +65,8 @@ local function count(args)
     local what = described "errors" (args)
     local told = ask(args, what, "GET", organization(args, "/events/"), { query = { field = "count()", dataset = "errors",
         query = search(args), statsPeriod = period(args.since), environment = args.environment } })
-    if type(told.data) ~= "table" then
-        rt.raise("protocol", what .. ": what answered is no Sentry")
-    end
-    return told.data[1] and math.tointeger(told.data[1]["count()"])
+    local row = service.list(told.data, what, "Sentry")[1]
+    return row and math.tointeger(tonumber(row["count()"]))
 end
 
 local Project = {}
@@ -109,12 +107,10 @@ Project.crash_free = rt.effect {
         local path = organization(args, "/sessions/?field=crash_free_rate(session)&field=sum(session)")
         local told = ask(args, what, "GET", path, { query = { project = args.where.project_id or "-1", query = search(args),
             statsPeriod = period(args.since), environment = args.environment, includeSeries = "0" } })
-        if type(told.groups) ~= "table" then
-            rt.raise("protocol", what .. ": what answered is no Sentry")
-        end
-        local totals = told.groups[1] and told.groups[1].totals or {}
+        local group = service.list(told.groups, what, "Sentry")[1]
+        local totals = group and group.totals or {}
         local share = totals["crash_free_rate(session)"]
-        return totals["sum(session)"] ~= 0 and share ~= rt.json.null and share or nil
+        return totals["sum(session)"] ~= 0 and type(share) == "number" and share or nil
     end,
     sample = function(args)
         return rt.unknown(described "crash-free sessions" (args))
@@ -133,8 +129,8 @@ Project.issues = rt.effect {
             query = ("is:unresolved firstSeen:-%s %s"):format(period(args.since), search(args)), statsPeriod = period(args.since),
             environment = args.environment, project = args.where.project_id or "-1", limit = "100" } })
         local list = {}
-        for i, issue in ipairs(told) do
-            list[i] = { id = issue.id, title = service.shortened(issue.title or "", 200), level = issue.level,
+        for i, issue in ipairs(service.list(told, described "new issues" (args), "Sentry")) do
+            list[i] = { id = issue.id, title = service.shortened(tostring(issue.title), 200), level = issue.level,
                 count = math.tointeger(tonumber(issue.count)), users = issue.userCount, url = issue.permalink,
                 first_seen = issue.firstSeen }
         end
@@ -275,7 +271,8 @@ Project.deploy = rt.effect {
         return { id = tostring(told.id) }
     end,
     probe = function(args, ctx)
-        for _, deploy in ipairs((ask(args, "deploys of " .. args.release, "GET", deploys(args)))) do
+        local what = "deploys of " .. args.release
+        for _, deploy in ipairs(service.list(ask(args, what, "GET", deploys(args)), what, "Sentry")) do
             if deploy.name == mark_of(args, ctx) and deploy.environment == args.environment then
                 return "done", { id = tostring(deploy.id) }
             end

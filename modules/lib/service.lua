@@ -129,6 +129,14 @@ function service.ask(request)
     return answer.json, answer
 end
 
+--- The value, which has to be a JSON array; else what answered is not `who`.
+function service.list(value, what, who)
+    if type(value) ~= "table" or getmetatable(value) == nil then
+        rt.raise("protocol", ("%s: what answered is no %s"):format(what, who))
+    end
+    return value
+end
+
 --- Percent-encoded, for a path or a part of one.
 function service.encoded(text)
     return (tostring(text):gsub("[^%w%-%._~]", function(c) return ("%%%02X"):format(c:byte()) end))

@@ -46,11 +46,12 @@ local function components_of(given, call)
 end
 
 local function components(args)
-    local list = ask(args, "components of the status page", "GET", "/components", { query = { per_page = 100 } })
+    local what = "components of the status page"
+    local list = ask(args, what, "GET", "/components", { query = { per_page = 100 } })
     local found = {}
-    for i, one in ipairs(list) do
+    for i, one in ipairs(service.list(list, what, "Statuspage")) do
         if type(one.id) ~= "string" or type(one.status) ~= "string" then
-            rt.raise("protocol", "components of the status page: what answered is no Statuspage")
+            rt.raise("protocol", what .. ": what answered is no Statuspage")
         end
         found[i] = { id = one.id, name = one.name, status = one.status }
     end
@@ -103,7 +104,8 @@ end
 
 -- Whether an incident of this very effect is there.
 local function find(args, ctx)
-    for _, incident in ipairs((ask(args, "incidents", "GET", "/incidents", { query = { limit = 100 } }))) do
+    local list = ask(args, "incidents", "GET", "/incidents", { query = { limit = 100 } })
+    for _, incident in ipairs(service.list(list, "incidents", "Statuspage")) do
         local own = type(incident.metadata) == "table" and incident.metadata.rollouthost
         if type(own) == "table" and own.mark == service.mark(ctx) then
             return "done", plain(incident)

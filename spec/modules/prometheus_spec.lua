@@ -147,6 +147,7 @@ describe("prometheus", function()
         local service = stand_in.start(function() return 200, {} end)
         stand_in.bad_luck(service, function(text) return gate(service.url, text) end,
             'return expect("x", server:value "x"):at_most(1)')
+        stand_in.bad_luck(service, function(text) return gate(service.url, text) end, "return server:quiet()")
         local found = checked(gate(service.url, 'return expect("x", server:value "x"):at_most(1)'))
         assert.matches("what answered is no Prometheus", found.text)
         service.fail(200, { status = "success", warnings = { "store-1 is away" }, data = { resultType = "vector", result = {} } })

@@ -98,9 +98,9 @@ describe("sentry", function()
 
     it("is unknown where nothing usable is answered", function()
         stand_in.bad_luck(service, play.gate, 'return expect("errors", shop:errors { since = "1h" }):at_most(0)')
-        service.fail(200, { nothing = true })
-        assert.equal("unknown", play.checked('return expect("x", shop:errors { since = "1h" }):at_most(0)').verdict)
-        service.fail(200, { data = {} })
+        stand_in.bad_luck(service, play.gate, 'return expect("new", #shop:issues { since = "1h" }):at_most(0)')
+        stand_in.bad_luck(service, play.gate, 'return expect("crash-free", shop:crash_free { since = "1h" }):above(0.9)')
+        service.fail(200, { data = setmetatable({}, { __jsontype = "array" }) })
         assert.equal("unknown", play.checked('return expect("x", shop:errors { since = "1h" }):at_most(0)').verdict)
     end)
 
