@@ -232,7 +232,8 @@ M.restart = method("restart", {
 M.kill = method("kill", {
     class = "unsafe", words = "send a signal to container", options = { signal = { "string", default = "KILL" } },
     call = function(args)
-        post(args, "/kill", { query = { signal = args.signal }, doing = ("send %s to the container %s"):format(args.signal,
+        post(args, "/kill", { query = { signal = args.signal }, once = true,
+            doing = ("send %s to the container %s"):format(args.signal,
             args.name) })
         return true
     end,
@@ -243,7 +244,8 @@ M.rename = method("rename", {
     class = "probed", options = { to = { "string", required = true } },
     describe = function(args) return ("rename container %s to %s"):format(tostring(args.name), tostring(args.to)) end,
     call = function(args)
-        post(args, "/rename", { query = { name = args.to }, doing = ("rename the container %s to %s"):format(args.name, args.to) })
+        post(args, "/rename", { query = { name = args.to }, once = true,
+            doing = ("rename the container %s to %s"):format(args.name, args.to) })
         return true
     end,
     probe = function(args)

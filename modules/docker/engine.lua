@@ -130,7 +130,7 @@ function M.code_of(status, said, missing)
         end
     end
     if status == 404 then
-        return missing or "missing"
+        return said:find("^network ") and "missing" or missing or "missing"
     elseif status == 409 then
         return "conflict"
     elseif status == 401 or status == 403 then

@@ -99,7 +99,8 @@ M.image = on_image("image", {
 M.digest = on_image("digest", {
     class = "read", words = "digest in its registry of", options = { auth = "table" },
     call = function(args)
-        local _, found = engine.ask(args.engine, { path = "/distribution/" .. args.image .. "/json", auth = args.auth,
+        local _, found = engine.ask(args.engine, { path = "/distribution/" .. engine.escaped(args.image) .. "/json",
+            auth = args.auth,
             missing = "no_image",
             doing = "ask the registry for the digest of " .. args.image })
         return found.Descriptor and found.Descriptor.digest
@@ -161,7 +162,8 @@ M.push = on_image("push", {
     call = function(args, ctx)
         local repository, tag = split(args.image)
         local digest
-        follow(args, { method = "POST", path = ("/images/%s/push"):format(repository), query = { tag = tag }, missing = "no_image",
+        follow(args, { method = "POST", path = ("/images/%s/push"):format(engine.escaped(repository)), query = { tag = tag },
+            missing = "no_image",
             auth = args.auth or { username = "" }, doing = "push " .. args.image }, ctx, function(line)
             digest = line.aux and line.aux.Digest or digest
         end)

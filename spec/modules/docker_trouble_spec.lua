@@ -140,7 +140,8 @@ step("it", { timeout = "400ms" }, function() return engine:container "sleeper":%
     end)
 
     it("keeps the first and the last of a long log", function()
-        engine:cli { "run", "--name", "chatter", "box:1", "sh", "-c", "echo first; yes $(printf %099d 0) | head -c 2000000; echo last" }
+        engine:cli { "run", "--name", "chatter", "box:1", "sh", "-c",
+            "echo first; yes $(printf %099d 0) | head -c 2000000; echo last" }
         local value, err = t.body(head .. [[
             local chatter = engine:container "chatter"
             local all = chatter:logs { capture = "64KiB" }

@@ -39,7 +39,8 @@ local function begin(engine)
     local folder = engine.folder
     local command = engine:inside { "dockerd", "--data-root", folder .. "/data", "--exec-root", folder .. "/exec",
         "--pidfile", folder .. "/pid", "--host", engine.host, "--iptables=false", "--ip6tables=false", "--ip-forward=false",
-        "--ip-masq=false", "--log-level", "error", "--cgroup-parent", engine.cgroup, "--config-file", folder .. "/daemon.json" }
+        "--ip-masq=false", "--log-level", "error", "--cgroup-parent", engine.cgroup,
+        "--exec-opt", "native.cgroupdriver=cgroupfs", "--config-file", folder .. "/daemon.json" }
     table.move(engine.flags, 1, #engine.flags, #command + 1, command)
     command.env = { XDG_CONFIG_HOME = folder, DOCKER_HOST = false }
     engine.daemon = process.start(command)
