@@ -56,6 +56,9 @@ end
 
 local function addresses_of(given, what)
     local list = {}
+    if rt.is_unknown(given) then -- in a plan: who it is, only the run knows
+        return { { address = tostring(given) } }
+    end
     for i, one in ipairs(type(given) == "table" and given or { given }) do
         list[i] = address_of(one, what)
     end

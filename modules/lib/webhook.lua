@@ -27,6 +27,18 @@ local SCHEMES = {
     end,
 }
 
+-- What is signed is what is sent: a text, made here. A secret would have to be opened for it.
+local function refuse_secrets(value, path)
+    if rt.is_secret(value) then
+        rt.raise("usage", ("endpoint:send: %s is a secret; an event holds none: sign with `key`, or send it in `headers`")
+            :format(path))
+    elseif type(value) == "table" and not rt.is_unknown(value) then
+        for name, one in pairs(value) do
+            refuse_secrets(one, path .. "." .. tostring(name))
+        end
+    end
+end
+
 local Endpoint = {}
 local handle = rt.class("webhook.endpoint", Endpoint, function(self)
     return "webhook " .. self.where.name
@@ -43,6 +55,7 @@ Endpoint.send = rt.effect {
         if type(payload) ~= "table" then
             rt.raise("usage", "endpoint:send takes the event, a table of plain data")
         end
+        refuse_secrets(payload, "event")
         return { where = self.where, payload = payload }
     end,
     describe = function(args)

@@ -120,7 +120,10 @@ describe("email, without TLS", function()
             local email = require "rollout.email"
             playbook "spec" { environments = { "test" } }
             step("tell", function()
-                email.server { %s, from = "a@x.example" }:send { to = "b@x.example", subject = "hi\nthere", text = "x" }
+                local server = email.server { %s, from = "a@x.example" }
+                server:send { to = "b@x.example", subject = "hi\nthere", text = "x" }
+                local found = require "rollout.sh".read { "cat", "addresses" }
+                server:send { to = found.out, subject = "you", text = found.out }
             end)
         ]]):format(options))
         local before = #server.messages()
@@ -170,6 +173,7 @@ describe("email over TLS", function()
             local result = play(options(server), ('step("it", function() %s end)'):format(HELLO))
             assert.equal(0, result.code, result.out)
             assert.is_nil((result.out .. result.err):find("s3same", 1, true))
+            assert.equal(1, t.run { "grep", "-rqa", "s3same-mail", result.state }.code)
             local message = server.messages()[1]
             assert.equal("ops", message.login)
             assert.is_true(message.tls)

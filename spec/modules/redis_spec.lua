@@ -139,6 +139,7 @@ describe("redis", function()
             local found, result = checked(place, nil, env)
             assert.equal("pass", found.verdict, found.text)
             assert.is_nil((result.out .. result.err):find("s3same", 1, true))
+            assert.equal(1, t.run { "grep", "-rqa", "s3same", result.state }.code)
         end
         local found, result = checked({ url = ("%q"):format(shut.url), password = 'secret "WRONG"' }, nil, env)
         assert.same({ "fail", "access_denied" }, { found.verdict, found.measured })

@@ -84,6 +84,8 @@ describe("webhook", function()
         assert.matches("tell rollout.done to webhook crm", play.plan 'plain:send { type = "rollout.done" }')
         local _, problem = play.step 'webhook.endpoint { url = hook, key = "no base64!", scheme = "standard" }:send { a = 1 }'
         assert.matches("the key is not base64", problem.message)
+        _, problem = play.step 'plain:send { a = { b = key } }'
+        assert.matches("event.a.b is a secret", problem.message)
         _, problem = play.step 'plain:send "text"'
         assert.matches("takes the event, a table", problem.message)
         _, problem = play.step 'webhook.endpoint { url = hook, scheme = "standard" }'
