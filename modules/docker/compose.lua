@@ -93,7 +93,7 @@ end
 
 -- Says why a command of compose failed: no engine, a file with an error, or what it said and what its containers said.
 local function explain(app, ctx, result, doing)
-    engine.ask(app.engine, { path = "/_ping", doing = doing })
+    engine.ask(app.engine, { path = "/_ping", text = "OK", doing = doing })
     local checked = command.compose(ctx, app, { "config", "--quiet" }, { main = false })
     local code, whole = "compose", ctx.log and "\n  its whole output: " .. ctx.log or ""
     if checked.code ~= 0 then
@@ -337,7 +337,7 @@ M.run = rt.effect {
                 return { code = result.code, out = result.out, err = result.err, ms = result.ms, truncated = result.truncated }
             end
         end
-        engine.ask(args.app.engine, { path = "/_ping", doing = "run a command" })
+        engine.ask(args.app.engine, { path = "/_ping", text = "OK", doing = "run a command" })
         rt.raise("exit", ("docker: `%s` in a new container of %s exited with %s%s"):format(table.concat(args.argv, " "),
             args.service,
             tostring(result.signal or result.code), command.said(result)), { code = result.code, log = ctx.log })

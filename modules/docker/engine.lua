@@ -168,7 +168,7 @@ local function expected(request, status)
 end
 
 --- Asks, and returns the status and the decoded answer. request: { method, path, query, json, timeout (ms; false: none),
---- ok (statuses beside 2xx), doing, missing, once, file, auth }.
+--- ok (statuses beside 2xx), text (that it answers instead of JSON), doing, missing, once, file, auth }.
 function M.ask(engine, request)
     local sent, place = prepared(engine, request)
     if sent.timeout == nil then
@@ -182,7 +182,11 @@ function M.ask(engine, request)
         M.refuse(engine, request, answer.status, answer.body)
     end
     local value = from_json(answer.body)
-    return answer.status, value == nil and answer.body or value
+    if type(value) ~= "table" and answer.body ~= (request.text or "") then
+        rt.raise("protocol", ("docker: what answers at %s is no Docker engine, it says: %s"):format(place.host,
+            rt.readable(rt.masked(answer.body):sub(1, 100))))
+    end
+    return answer.status, value
 end
 
 --- Opens an answer that comes bit by bit. To be closed: `local stream <close> = …`.

@@ -5,14 +5,14 @@ local M = {}
 
 -- ---- the engine ----
 
-local function about(verb, words, path, shape, fields)
+local function about(verb, words, path, shape, fields, text)
     return rt.effect {
         name = "docker." .. verb,
         class = "read",
         args = function(handle) return { engine = engine.plain(handle, "docker." .. verb) } end,
         describe = function() return words end,
         call = function(args)
-            local _, found = engine.ask(args.engine, { path = path, doing = words })
+            local _, found = engine.ask(args.engine, { path = path, text = text, doing = words })
             return shape(found)
         end,
         sample = function()
@@ -25,7 +25,7 @@ local function about(verb, words, path, shape, fields)
     }
 end
 
-M.ping = about("ping", "does the Docker engine answer", "/_ping", function() return true end, {})
+M.ping = about("ping", "does the Docker engine answer", "/_ping", function() return true end, {}, "OK")
 
 M.version = about("version", "version of the Docker engine", "/version", function(found)
     return { version = found.Version, api = found.ApiVersion, os = found.Os, architecture = found.Arch,

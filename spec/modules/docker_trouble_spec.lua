@@ -153,6 +153,39 @@ step("it", { timeout = "400ms" }, function() return engine:container "sleeper":%
         assert.is_true(value.size < 66000)
     end)
 
+    -- What is asked of a server that answers each request with that body.
+    local function answered(body, call)
+        local port = t.serve(function(client, bytes)
+            if bytes then
+                local text = type(body) == "function" and body(bytes) or body
+                client:write(("HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"):format(#text, text))
+            end
+        end)
+        local _, err = t.body(('local docker = require "rollout.docker"; return docker.engine({ host = "tcp://127.0.0.1:%d" }):%s')
+            :format(port, call))
+        return err
+    end
+
+    it("tells an engine from what is none", function()
+        for _, call in ipairs { "ping()", "version()", "containers()", 'container("x"):inspect()', 'container("x"):logs()',
+            'container("x"):stop()', 'pull "x:1"', 'image "x:1"', 'events { since = "1m" }' } do
+            local err = answered("<html>It works!</html>", call)
+            assert.equal("protocol", err and err.code, call .. ": " .. tostring(err and err.message))
+            assert.truthy(err.message:find("It works", 1, true), err.message)
+        end
+    end)
+
+    it("does not take half a log for a whole one", function()
+        local function half(frames)
+            return function(bytes)
+                return bytes:find("/json", 1, true) and '{"Id":"x","Name":"/x","Config":{},"State":{"Status":"running"}}' or frames
+            end
+        end
+        assert.is_nil(answered(half "\1\0\0\0\0\0\0\2ok", 'container("x"):logs()'))
+        assert.equal("no_daemon", answered(half "\1\0\0\0\0\0\0\9ok", 'container("x"):logs()').code)
+        assert.equal("protocol", answered(half "plain text\n", 'container("x"):logs()').code)
+    end)
+
     -- An engine that says little but a log of one gibibyte, frame by frame.
     local function talkative()
         local count, payload = 1024, ("0123456789abcde\n"):rep(65536)
