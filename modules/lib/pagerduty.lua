@@ -116,7 +116,7 @@ Service.change = rt.effect {
     end,
 }
 
---- A channel for `notify`, such as "on-call engineer": a message calls somebody. All of a run are one incident, "rollout-RUN".
+--- A channel for `notify`: a message calls somebody. All of a run are one incident, "rollout-RUN".
 function Service.channel(self, severity)
     return function(message)
         local run = message.run or {}

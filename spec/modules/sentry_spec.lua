@@ -109,6 +109,13 @@ describe("sentry", function()
         assert.matches("mark release v1 of acme/shop in Sentry", plan)
         assert.matches("send a test event to acme/shop", plan)
         assert.matches("errors of acme/shop in Sentry, production, during 1h", plan)
+        local unset = plays([[
+            playbook "spec" { environments = { "test" } }
+            local cfg = env.require { SENTRY_DSN = { public = true, format = "https" } }
+            local shop = require("rollout.sentry").project { org = "acme", project = "shop", token = secret "T",
+                dsn = cfg.SENTRY_DSN }
+        ]])
+        assert.matches("send a test event to acme/shop", unset.plan "shop:test_event()")
         local _, problem = play.step 'sentry.project { org = "a", project = "b", token = "c", dsn = "nonsense" }'
         assert.matches("dsn is https://KEY@host/NUMBER", problem.message)
     end)
