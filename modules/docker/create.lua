@@ -185,7 +185,13 @@ function M.run(handle, options)
     end
     local made = M.create(handle, given)
     local of = { engine = engine.plain(handle, where), name = made.name }
-    container.start(of)
+    local started, why = pcall(container.start, of)
+    if not started then
+        if type(why) == "table" and not why.control then
+            container.remove(of)
+        end
+        error(why, 0)
+    end
     local args = { engine = of.engine, id = made.id, name = made.name, capture = capture,
         ok = type(ok) == "table" and ok or { ok } }
     local result = ended(args)

@@ -169,6 +169,32 @@ services:
         assert.equal(2, #found.up)
     end)
 
+    it("takes docker's own compose where it is there, in the folder that is said", function()
+        t.write(folder .. "/bin/docker", [[
+#!/bin/sh
+echo "$*" >> "$0.calls"
+if [ "$1" = compose ]; then shift; exec docker-compose "$@"; fi
+if [ "$3" = compose ]; then shift 3; exec docker-compose "$@"; fi
+exec /usr/bin/docker "$@"
+]], "755")
+        t.write(folder .. "/apps/web/docker-compose.yml", 'services: { web: { image: "box:1", stop_grace_period: 0s } }\n')
+        local given = options()
+        given.env = { PATH = folder .. "/bin:" .. os.getenv "PATH" }
+        for name, value in pairs(engine.env) do
+            given.env[name] = value
+        end
+        local found, err = body([[
+            local web = docker.compose { project = "web", cwd = "apps/web" }
+            return web:config()
+        ]], given)
+        assert.is_nil(err and err.message)
+        assert.same({ "web" }, found.services)
+        local calls = t.read(folder .. "/bin/docker.calls")
+        assert.truthy(calls:find("compose version", 1, true))
+        assert.truthy(calls:find(("--host %s compose --ansi never --project-name web --file docker-compose.yml config"):format(
+            engine.host), 1, true), calls)
+    end)
+
     it("scales, stops and restarts", function()
         t.write(folder .. "/docker-compose.yml",
             'services: { worker: { image: "box:1", command: "sleep 1000", stop_grace_period: 0s } }\n')

@@ -72,6 +72,9 @@ describe("docker in trouble", function()
             local made = engine:create { image = "box:1", ports = { "127.0.0.1:8077:80" } }
             return engine:container(made):start()
         ]], { "8077", "docker ps" })
+        refused("port_in_use", head .. [[return engine:run { name = "once", image = "box:1", ports = { "127.0.0.1:8077:80" } }]],
+            { "8077" })
+        refused("no_container", head .. [[return engine:container "once":inspect()]], { "once" })
     end)
 
     it("shows the last words of a container that exits at once", function()
