@@ -1,7 +1,7 @@
 local t = require "spec.helper"
 local mail = require "spec.world.mail"
 
-local ENV = { MAIL_PASSWORD = "s3same-mail", WRONG = "s3same-wrong" }
+local ENV = { MAIL_PASSWORD = "s3same-mail", TOKEN = "s3same-token", WRONG = "s3same-wrong" }
 
 local function play(options, text)
     return t.play(([[
@@ -178,6 +178,14 @@ describe("email over TLS", function()
             assert.equal("ops", message.login)
             assert.is_true(message.tls)
         end
+    end)
+
+    it("logs in by a token", function()
+        assert(step(options(starttls, "user = 'ops', bearer = secret 'TOKEN'"), HELLO))
+        local messages = starttls.messages()
+        assert.equal("ops by token", messages[#messages].login)
+        local _, problem = step(options(starttls, "user = 'ops', bearer = secret 'WRONG'"), HELLO)
+        assert.equal("access_denied", problem.code)
     end)
 
     it("says when the password is wrong, or missing", function()

@@ -1,7 +1,9 @@
 # usage: mail.py PORT FOLDER MODE [CERT KEY]: a mail server (aiosmtpd) that writes each message it takes to FOLDER/N.json.
-# MODE: plain, starttls, smtps; user "ops", password "s3same-mail" where TLS is. Recipients that begin with "nobody" are refused,
+# MODE: plain, starttls, smtps; user "ops", password "s3same-mail" or token "s3same-token" where
+# TLS is. Recipients that begin with "nobody" are refused,
 # "later" is refused once, "hangup" cuts the connection instead of answering the message.
 import asyncio
+import base64
 import json
 import os
 import ssl
@@ -21,6 +23,12 @@ if mode != "plain":
 class Handler:
     taken = 0
     delayed = False
+
+    async def auth_XOAUTH2(self, server, args):
+        token = base64.b64decode(args[1]) if len(args) > 1 else await server.challenge_auth("")
+        if token == b"user=ops\x01auth=Bearer s3same-token\x01\x01":
+            return AuthResult(success=True, auth_data="ops by token")
+        return AuthResult(success=False, handled=False)
 
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address.startswith("nobody"):
