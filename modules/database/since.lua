@@ -85,20 +85,22 @@ return function(driver, job_of)
     end
 
     --- → rows, { table = rows }, exact. Without counters the fingerprints are compared, which tell the least that it can be.
-    function since.count(job)
+    --- `kept`: the name that the database has after a swap; nil: its own.
+    function since.count(job, kept)
+        local name = kept or job.name
         if job.args.since then
-            return fingerprint.written(job.args.since, backup.fingerprint_of(job, job.name))
+            return fingerprint.written(job.args.since, backup.fingerprint_of(job, name))
         end
         local base = job.baseline
         local found, why
         if base then
-            found, why = backup.written_since(job, job.name, base.position)
+            found, why = backup.written_since(job, name, base.position, kept ~= nil)
         end
         if found then
             return found.rows, found.tables
         end
         job.uncounted = why
-        return fingerprint.written(job.manifest, backup.fingerprint_of(job, job.name))
+        return fingerprint.written(job.manifest, backup.fingerprint_of(job, name))
     end
 
     local function where_text(tables)
