@@ -85,8 +85,8 @@ function M.bad_luck(service, gate, text)
         { 429, { message = "slow down" }, { ["Retry-After"] = "3600" }, 1, "slow down %(it asks to be left alone for 3600 s" },
         { 401, { message = "no" }, nil, 1, "answered 401: no %(" },
         { 200, "<html><title>Sign in</title></html>", nil, 1, "not with JSON: Sign in" },
-        { 200, { hello = 1 }, nil, 1, "what answered is no %u%l+" },
-        { 200, { data = { hello = 1 }, status = "success" }, nil, 1, "what answered is no %u%l+" },
+        { 200, { hello = 1 }, nil, 1, "is no %a+" },
+        { 200, { data = { hello = 1 }, status = "success" }, nil, 1, "is no %a+" },
         { 302, "", { Location = "https://elsewhere.example/" }, 1, "it leads to https://elsewhere.example/" },
     } do
         service.queue = {}
