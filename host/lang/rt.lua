@@ -168,4 +168,5 @@ function rt.class(name, methods, tostring_fn)
     }
 end
 
-return rt
+-- Not the playbook's data, although functions of modules/lib hold it: what it offers grows when modules are loaded.
+return setmetatable(rt, { __name = "rt" })

@@ -32,6 +32,13 @@ local function execute(ctx, argv, opts)
     local sh = rt.native("sh")
     local main = opts.main ~= false
     local env = { DOCKER_HOST = false, DOCKER_CONTEXT = false, DOCKER_CLI_HINTS = "false", COMPOSE_ANSI = "never" }
+    for i, word in ipairs(argv) do -- docker-compose builds by a docker command of its own, which hears of neither
+        if word == "--host" then
+            env.DOCKER_HOST = argv[i + 1]
+        elseif word == "--tlsverify" then
+            env.COMPOSE_DOCKER_CLI_BUILD = "0"
+        end
+    end
     for name, value in pairs(opts.env or {}) do
         env[name] = value
     end
