@@ -152,9 +152,8 @@ end
 
 --- account:event{ title, text, tags = { "service:shop" }, kind = "info" | "success" | "warning" | "error", group } → { id }: a
 --- mark on graphs and in the event stream. `group`: events that belong together.
-Account.event = rt.effect {
+Account.event = service.probed {
     name = "datadog.event",
-    class = "probed",
     args = function(self, options)
         local args = rt.options(options, { title = { "string", required = true }, text = { "string", default = "" }, tags = "table",
             kind = { "string", default = "info", one_of = { "info", "success", "warning", "error" } }, group = "string" },

@@ -86,9 +86,8 @@ end
 
 --- server:submit{ template = 12, submitters = { { email, role, name } }, send = false } → { id, submitters = { { id, email,
 --- status }, … } }. With send = true DocuSeal mails them: not for a test in production.
-Server.submit = rt.effect {
+Server.submit = service.probed {
     name = "docuseal.submit",
-    class = "probed",
     args = function(self, options)
         local args = rt.options(options, { template = { "integer", required = true }, submitters = { "table", required = true },
             send = { "boolean", default = false } }, "server:submit")

@@ -27,9 +27,8 @@ end
 
 --- server:annotate{ text, tags = { "shop" }, dashboard = "its uid", panel = 4, at, to } → { id }: a mark on the graphs, of all
 --- dashboards that show the tags where none is named. `at` and `to` are milliseconds; now.
-Server.annotate = rt.effect {
+Server.annotate = service.probed {
     name = "grafana.annotate",
-    class = "probed",
     args = function(self, options)
         local args = rt.options(options, { text = { "string", required = true }, tags = "table", dashboard = "string",
             panel = "integer", at = "integer", to = "integer" }, "server:annotate")

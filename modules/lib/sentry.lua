@@ -253,9 +253,8 @@ local function mark_of(args, ctx)
 end
 
 --- project:deploy{ release, environment, name, url } → { id }: the release is deployed there since now.
-Project.deploy = rt.effect {
+Project.deploy = service.probed {
     name = "sentry.deploy",
-    class = "probed",
     args = function(self, options)
         local args = rt.options(options, { release = { "string", required = true }, environment = "string", name = "string",
             url = "string" }, "project:deploy")

@@ -129,6 +129,29 @@ function service.ask(request)
     return answer.json, answer
 end
 
+-- Where the service may have done it, and its answer was lost.
+local LOST = { reset = true, timeout = true, unavailable = true, protocol = true }
+
+--- rt.effect of class "probed", whose probe is also asked where an answer was lost: what was done is no error, and no reason to
+--- do it again.
+function service.probed(def)
+    local call, probe = def.call, def.probe
+    def.class = "probed"
+    function def.call(args, ctx)
+        local ok, result = pcall(call, args, ctx)
+        if ok then
+            return result
+        elseif type(result) == "table" and LOST[result.code] and not result.control then
+            local asked, state, value = pcall(probe, args, ctx)
+            if asked and state == "done" then
+                return value
+            end
+        end
+        error(result, 0)
+    end
+    return rt.effect(def)
+end
+
 --- The value, which has to be a JSON array; else what answered is not `who`.
 function service.list(value, what, who)
     if type(value) ~= "table" or getmetatable(value) == nil then

@@ -86,9 +86,8 @@ end
 
 --- channel:post(text, { thread = true | message, mention }) → { ts, channel, thread, asked }: says it there. `thread`: below that
 --- message; true: below the run's first.
-Channel.post = rt.effect {
+Channel.post = service.probed {
     name = "slack.post",
-    class = "probed",
     args = function(self, text, options)
         if type(text) ~= "string" and not rt.is_unknown(text) then
             rt.raise("usage", "channel:post: the first argument is the text")

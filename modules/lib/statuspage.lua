@@ -115,8 +115,8 @@ local function find(args, ctx)
 end
 
 local function beginning(name, arguments_of, describe)
-    return rt.effect {
-        name = name, class = "probed", args = arguments_of, describe = describe, call = begin, probe = find,
+    return service.probed {
+        name = name, args = arguments_of, describe = describe, call = begin, probe = find,
         sample = function(args)
             return { id = rt.unknown "the incident's id", name = args.name, status = args.status, url = rt.unknown "its URL" }
         end,
@@ -170,9 +170,8 @@ end
 
 --- page:update(incident, { status, body, components, notify }) → { id, name, status, url }: the next thing users are told; status
 --- "resolved" or "completed" ends it.
-Page.update = rt.effect {
+Page.update = service.probed {
     name = "statuspage.update",
-    class = "probed",
     args = function(self, incident, options)
         local call = "page:update"
         local args = rt.options(options, { status = { "string", required = true }, body = "string", components = "table",

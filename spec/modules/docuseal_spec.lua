@@ -43,6 +43,9 @@ describe("docuseal", function()
             'server:submit { template = 12, submitters = { { email = "a@x.example" } } }')
         assert.equal(0, result.code, result.out .. result.err)
         assert.equal(1, #service.submissions)
+        assert.equal(2, play.lost(service, function(request) return request.method == "POST" end,
+            'server:submit { template = 12, submitters = { { email = "b@x.example" } } }').id)
+        assert.equal(2, #service.submissions)
     end)
 
     it("measures its API", function()

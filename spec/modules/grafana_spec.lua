@@ -34,6 +34,9 @@ describe("grafana", function()
             'server:annotate { text = "once" }')
         assert.equal(0, result.code, result.out .. result.err)
         assert.equal(1, #service.annotations)
+        assert.equal(2, play.lost(service, function(request) return request.method == "POST" end,
+            'server:annotate { text = "answered by a proxy" }').id)
+        assert.equal(2, #service.annotations)
     end)
 
     it("asks data sources", function()

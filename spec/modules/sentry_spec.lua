@@ -94,6 +94,9 @@ describe("sentry", function()
         local result = play.killed(service, function(request) return request.method == "POST" end, 'shop:deploy { release = "v4" }')
         assert.equal(0, result.code, result.out .. result.err)
         assert.equal(1, #service.releases.v4.deploys)
+        assert.equal("2", play.lost(service, function(request) return request.method == "POST" end,
+            'shop:deploy { release = "v4" }').id)
+        assert.equal(2, #service.releases.v4.deploys)
     end)
 
     it("is unknown where nothing usable is answered", function()

@@ -62,6 +62,22 @@ return function(prelude, env)
         return result
     end
 
+    -- What became of a step whose first such request is acted upon, but answered by a proxy that saw no answer.
+    function play.lost(service, held, body)
+        local handler, acted = service.handler, false
+        service.handler = function(request)
+            local answer = table.pack(handler(request))
+            if not acted and held(request) then
+                acted = true
+                return 502, "<html><title>Bad gateway</title></html>"
+            end
+            return table.unpack(answer, 1, answer.n)
+        end
+        local value, problem = play.step("return " .. body)
+        service.handler = handler
+        return value, problem
+    end
+
     -- Neither what the run said nor what it left on disk holds the text.
     function play.hides(result, text)
         assert(not (result.out .. result.err):find(text, 1, true), "said: " .. text)

@@ -123,10 +123,12 @@ describe("slack.channel", function()
         local result = play.killed(service, posts, 'deploys:post "once"')
         assert.equal(0, result.code, result.out .. result.err)
         assert.equal(1, #service.messages)
+        assert.is_truthy(play.lost(service, posts, 'deploys:post "answered by a proxy"').ts)
+        assert.equal(2, #service.messages)
         service.history = false
         result = play.killed(service, posts, 'deploys:post "who knows"')
         assert.equal(7, result.code, result.out .. result.err)
-        assert.equal(2, #service.messages)
+        assert.equal(3, #service.messages)
     end)
 
     it("says what is wrong", function()

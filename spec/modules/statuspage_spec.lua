@@ -63,6 +63,10 @@ describe("statuspage", function()
         end
         assert.equal(1, #service.incidents)
         assert.equal(2, #service.incidents[1].incident_updates)
+        local function changes(request) return request.method ~= "GET" end
+        assert.equal("i2", play.lost(service, changes, 'page:incident { name = "answered by a proxy" }').id)
+        assert.equal("resolved", play.lost(service, changes, 'page:resolve("i2", "well")').status)
+        assert.same({ 2, 2 }, { #service.incidents, #service.incidents[1].incident_updates })
     end)
 
     it("is unknown where nothing usable is answered", function()
