@@ -1,4 +1,5 @@
--- MariaDB cannot rename tables that are locked: what was written between the last count and the renames was lost, and nobody was told.
+-- MariaDB cannot rename tables that are locked: what was written between the last count and the renames was lost, and nobody was
+-- told.
 local t = require "spec.helper"
 local play = require "spec.modules.mysql_play"
 
