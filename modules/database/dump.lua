@@ -18,7 +18,8 @@ return function(driver, lib)
     local function report(job, what)
         local now = backup.progress(job)
         if now and job.ctx.progress then
-            job.ctx.progress(now.bytes or 0, now.total or job.expected or 0, what or "bytes")
+            local bytes, total = now.bytes or 0, now.total or job.expected or 0
+            job.ctx.progress(bytes, bytes <= total and total or 0, what or "bytes") -- what it will be is the server's guess
         end
     end
 
