@@ -126,8 +126,8 @@ return function(driver, job_of)
     end
 
     local function refuse(job, rows, tables)
-        rt.raise("would_lose_rows", string.format("%s: at least %d row%s were written %s, and the restore would lose them: %s;"
-            .. " loses = %d allows it", driver.name, rows, rows == 1 and "" or "s",
+        rt.raise("would_lose_rows", string.format("%s: at least %d row%s written %s, and the restore would lose that: %s;"
+            .. " loses = %d allows it", driver.name, rows, rows == 1 and " was" or "s were",
             job.args.since and "since" or when_text(job), where_text(tables), rows), { rows = rows, tables = tables })
     end
 

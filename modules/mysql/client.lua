@@ -5,6 +5,7 @@ local native, rt, work, driver = ...
 local client = {}
 local start, await = work.start, work.await
 local NO_PROGRAMS = "--loose-sandbox" -- a dump cannot run any (\!, system), where the client knows how to refuse that
+local NO_ROWS = "--loose-skip-print-query-on-error" -- in logs and errors
 local LARGEST_PACKET = "--max-allowed-packet=1G"
 
 function client.check(command, code, what)
@@ -59,7 +60,8 @@ local function load_part(job, server, name, path, what, gzip, part)
     local command = start(job.ctx, "load", {
         input = native.options(job.database.config),
         argv = { "bash", "-euo", "pipefail", "-c", LOAD, "load", path, gzip and "gzip" or "cat", part, program,
-            "--defaults-file=/dev/fd/3", NO_PROGRAMS, "--default-character-set=utf8mb4", "--batch", LARGEST_PACKET, "--", name },
+            "--defaults-file=/dev/fd/3", NO_PROGRAMS, NO_ROWS,
+            "--default-character-set=utf8mb4", "--batch", LARGEST_PACKET, "--", name },
     })
     work.see_through(command)
     client.check(command, "load", what)
