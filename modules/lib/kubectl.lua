@@ -179,8 +179,9 @@ local function name_of(value, call)
 end
 
 local function sample(args)
-    return { name = args.name, revision = rt.unknown "revision", replicas = args.replicas or rt.unknown "replicas", ready = 1,
-        updated = 1, available = 1, total = 1, images = {}, done = true }
+    return { name = args.name, revision = rt.unknown "revision", template = rt.unknown "template",
+        replicas = args.replicas or rt.unknown "replicas", ready = 1, updated = 1, available = 1, total = 1, images = {},
+        done = true }
 end
 
 --- cluster:status "deployment/backend" → { name, revision, template, replicas, ready, updated, available, total, images, done,
@@ -281,8 +282,8 @@ Cluster.undo = rt.effect {
     args = function(self, name, before, options)
         local args = rt.options(options or {}, { within = { "duration", default = 600000 } }, "cluster:undo")
         args.where, args.name = self.where, name_of(name, "undo")
-        args.template = type(before) == "table" and before.template or before
-        if not rt.is_unknown(before) and not args.template then
+        args.template = type(before) == "table" and not rt.is_unknown(before) and before.template or before
+        if not rt.is_unknown(args.template) and type(args.template) ~= "string" then
             rt.raise("usage", "cluster:undo: expects a deployment and what cluster:status told of it before")
         end
         return args

@@ -84,11 +84,8 @@ local Project = {}
 local class = rt.class("vercel.project", Project, function(self) return self.where.project end)
 
 local function id_of(value, call)
-    if rt.is_unknown(value) then
-        return value
-    end
-    local id = type(value) == "table" and value.id or value
-    if type(id) ~= "string" or id == "" then
+    local id = type(value) == "table" and not rt.is_unknown(value) and value.id or value
+    if not rt.is_unknown(id) and (type(id) ~= "string" or id == "") then
         rt.raise("usage", ("project:%s: expects a deployment: its id, its URL, or what deploy or live returned"):format(call))
     end
     return id

@@ -56,8 +56,8 @@ describe("pm2", function()
             local started = apps:start("good", { config = "ecosystem.config.js", stable = "500ms" })
             local again = apps:restart("good", { stable = "500ms" })
             local verdicts = {
-                verdict("good", { instances = 1, uptime = "100ms", restarts = 1, memory = "1GiB" }), verdict("good", { uptime = "1h" }),
-                verdict("good", { restarts = 0 }), apps:check("other").verdict }
+                verdict("good", { instances = 1, uptime = "100ms", restarts = 1, memory = "1GiB" }),
+                verdict("good", { uptime = "1h" }), verdict("good", { restarts = 0 }), apps:check("other").verdict }
             apps:stop "good"
             local stopped = apps:stop "good"
             return { started, again, verdicts, stopped, verdict "good" }]]
