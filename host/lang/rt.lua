@@ -67,6 +67,12 @@ function rt.raise(code, message, detail)
     engine.raise(code, message, detail)
 end
 
+--- Inside an effect, in a __close: fn(…) although the effect's time is up, for `ms` more, to end elsewhere what was cut off here.
+function rt.aftermath(ms, fn, ...)
+    local outer = host.task.deadline(host.mono() + ms)
+    return engine.finally(function() host.task.deadline(outer or false) end, fn, ...)
+end
+
 --- Inside a change's call: what was begun may be done or not (a connection broke before the answer). The door settles it as after
 --- a crash: by the probe, the step's `done`, or a person; where it is not done, or may be done again, it has failed, with `code`.
 function rt.doubt(code, message)

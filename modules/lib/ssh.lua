@@ -249,10 +249,33 @@ local function look(where, command, ctx)
     return state == "never" and "undone" or "unknown", state == "broken" and "it was begun and broken off" or "no answer"
 end
 
+-- Ends a change over there, and all that it has started.
+local STOP = [[
+lives || { say gone 0; exit 0; }
+group=$(ps -o pgid= -p "$pid" | tr -d ' ') && kill -TERM -"$group" 2>/dev/null
+n=0; while lives && [ $n -lt 5 ]; do sleep 1; n=$((n + 1)); done
+lives && kill -KILL -"$group" 2>/dev/null
+say gone 0
+]]
+
+-- What cancels this side (a deadline, a person) ends the other, too.
+local function ending(where, ctx, mark)
+    local guard = { armed = false }
+    return setmetatable(guard, { __close = function()
+        if guard.armed then
+            pcall(rt.aftermath, 10000, converse, where, ctx, record(mark, mark) .. STOP, mark, { timeout = 10000 })
+        end
+    end })
+end
+
 -- state, result, code: "done", or "unknown" and why.
 local function change_there(where, command, ctx)
     local mark = mark_of(ctx, where)
+    local guard <close> = ending(where, ctx, mark)
+    connect(where, ctx)
+    guard.armed = true
     local result, state, code, ran = converse(where, ctx, changing(command, mark, mark), mark, command)
+    guard.armed = false
     if state then
         return "done", result, code
     end

@@ -125,6 +125,12 @@ describe("ssh", function()
         assert.equal("", t.run({ "sh", "-c", "ps -eo args | grep '^[s]leep 61.5'" }).out)
     end)
 
+    it("ends the other side when its step's time is up", function()
+        local run = play [[step("it", { timeout = "2s" }, function() web:run { "sh", "-c", "sleep 62.5; echo done" } end)]]
+        assert.equal("timeout", run.ended.it.error.code, run.out)
+        assert.equal("", t.run({ "sh", "-c", "ps -eo args | grep '^[s]leep 62.5'" }).out)
+    end)
+
     -- Ends the server's side of all connections.
     local function cut()
         t.run { "sh", "-c", ("ps -o pid= --ppid %d | xargs -r kill -9"):format(server.process.pid) }
