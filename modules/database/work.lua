@@ -61,6 +61,9 @@ local function fresh_id(ctx, name)
     end
 end
 
+--- Ends a command of that name which a crashed host has left.
+work.end_predecessors = fresh_id
+
 --- Starts a command as part of the effect: spec { argv, input, output, timeout }. `name` tells it from the effect's others.
 function work.start(ctx, name, spec)
     spec.id = fresh_id(ctx, name)

@@ -2,7 +2,7 @@
 --
 --   A  FLUSH TABLES WITH READ LOCK ────────────┐ UNLOCK at the dump's first CREATE
 --   B      START TRANSACTION … SNAPSHOT ───────│──── fingerprints of every table
---   dump       mariadb-dump --single-transaction ──> X.partial
+--   dump       mariadb-dump --single-transaction ──> X.partial ──> mariadb: the scratch
 --
 -- MariaDB exports no snapshot, so the lock makes B's and the dump's the same. It is held for milliseconds.
 local native, rt, shared, driver, schema, client, position = ...
@@ -61,6 +61,8 @@ end
 
 -- What the server must allow is tried, not read out of grants: the answer is the server's own.
 local function try_scratch(job)
+    shared.end_predecessors(job.ctx, "dump") -- one that loads into it
+    shared.end_predecessors(job.ctx, "load")
     local ok, err = pcall(function()
         backup.drop(job, job.scratch)
         backup.create(job, job.scratch, job.source)
@@ -127,13 +129,16 @@ end
 
 function backup.start(job)
     local own = job.own
+    if job.args.verify then
+        backup.create(job, job.scratch, job.source) -- before the lock, which it would wait for
+    end
     own.lock, own.snapshot = driver.open(job.database, "write"), driver.open(job.database, "write")
     if not job.args.maintenance then
         lock(own.lock, job)
     end
     local locked = rt.now()
     schema.begin_snapshot(own.snapshot)
-    own.command = client.dump(job.ctx, job.database, own.program, job.name, job.partial)
+    own.command = client.dump(job, own.program, job.partial, job.args.verify and job.scratch)
     local seen = shared.watch(own.command, SNAPSHOT_MS, job.partial, own.empty and "-- Dump completed" or "CREATE ")
     if not job.args.maintenance then
         schema.run(own.lock, "UNLOCK TABLES")
@@ -163,16 +168,19 @@ function backup.finish(job, report)
     while shared.watch(job.own.command, 250) ~= "ended" do
         report()
     end
-    client.check(job.own.command, "dump_failed", "the dump")
+    local loaded = client.dumped(job.own.command)
     job.own.command = nil
     if not shared.tail(job.partial, 256):find(TRAILER) then
         rt.raise("dump_failed", "mysql: the dump ended without its trailer, so it is not whole: is the disk full?")
     end
+    job.loaded = loaded and job.args.verify and job.scratch or nil
 end
 
 function backup.abandon(job)
-    if job.own.command then
-        shared.stop_command(job.own.command)
+    local command = job.own.command
+    if command then
+        shared.stop_command(command)
+        pcall(shared.await, command) -- its sessions hold what is to be dropped
     end
 end
 

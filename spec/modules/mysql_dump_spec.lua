@@ -233,6 +233,21 @@ describe("db:dump", function()
             assert.matches("GRANT ALL ON `rh", problem.message, 1, true)
         end)
 
+        it("what the server takes no copy of, and says why", function()
+            local careful = t.mariadb { args = { "--log-bin" } }
+            careful:sql(play.SHOP, "app")
+            careful:sql("CREATE USER 'nosuper'@'127.0.0.1' IDENTIFIED BY 'no-super-x';"
+                .. "GRANT RELOAD, SELECT ON *.* TO 'nosuper'@'127.0.0.1'; GRANT ALL ON app.* TO 'nosuper'@'127.0.0.1';"
+                .. "GRANT ALL ON `rh\\_%`.* TO 'nosuper'@'127.0.0.1'")
+            local folder = t.temp()
+            local _, problem = play.body(("mysql://nosuper:no-super-x@127.0.0.1:%d/app"):format(careful.port),
+                ([[return db:dump { to = %q }]]):format(folder))
+            assert.equal("load", problem.code)
+            assert.matches("ERROR 1419", problem.message)
+            assert.same({}, t.list(folder))
+            assert.equal("0", careful:sql("SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name LIKE 'rh\\_%'"))
+        end)
+
         it("to wait for ever for a statement that holds a table", function()
             local holder = t.start { "mariadb", "--no-defaults", "--user=root", "--socket=" .. server.socket, "app", "-e",
                 "UPDATE users SET name = 'x' WHERE id = 1 AND SLEEP(60)" }
