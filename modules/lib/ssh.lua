@@ -2,7 +2,7 @@
 -- connection a host is opened and shared. A change leaves a record over there (~/.cache/rollouthost): it runs on when the
 -- connection breaks, is found again, and is never begun twice.
 local _, rt = ...
-local fs = require "rollout.fs"
+local fs, shell = require "rollout.fs", require "rollout.ssh_shell"
 local sh = rt.native "sh" -- with identifiers of our own: what was begun for one host is never taken for another's
 
 local ssh = {}
@@ -18,106 +18,11 @@ local CHANGE = { cwd = "string", env = "table", stdin = "text", timeout = "durat
 -- What remains for the other side to end what has taken too long, before this side stops waiting.
 local SLACK_MS = 20000
 
--- ---- what is said to the shell over there ----
-
-local function quoted(text)
-    return "'" .. tostring(text):gsub("'", [['\'']]) .. "'"
-end
-
-local function line_of(command)
-    if command.shell then
-        return command.shell
-    end
-    local words = {}
-    for i, word in ipairs(command.argv) do
-        words[i] = tostring(word):find("^[%w_%-%./:=@%%+,]+$") and word or quoted(word)
-    end
-    return table.concat(words, " ")
-end
-
--- A text of any content, secrets too, as the shell's here-document: the script comes by standard input, where nobody else reads.
-local function document(text, mark)
-    return "<<'" .. mark .. "'\n" .. text .. "\n" .. mark .. "\n"
-end
-
--- The script that prepares variables and folder and puts the command's words into "$@".
-local function prepared(command, mark)
-    local script = "umask 022\n"
-    for name, value in pairs(command.env or {}) do
-        script = script .. name .. "=$(cat " .. document(value, mark) .. ")\nexport " .. name .. "\n"
-    end
-    local words = command.shell and { "bash", "-euo", "pipefail", "-c", command.shell } or command.argv
-    local list = {}
-    for i, word in ipairs(words) do
-        list[i] = quoted(word)
-    end
-    script = script .. "set -- " .. table.concat(list, " ") .. "\n"
-    if command.cwd then
-        script = script .. "cd " .. quoted(command.cwd) .. " || { say ended 126; exit 0; }\n"
-    end
-    return script
-end
-
--- `say WORD CODE` ends what is printed: without it, the connection broke before.
-local function spoken(mark)
-    return "say() { printf '\\n" .. mark .. " %s %s\\n' \"$1\" \"$2\"; }\n"
-end
-
-local function reading(command, mark)
-    local script = spoken(mark) .. prepared(command, mark)
-    if command.stdin then
-        return script .. '"$@" ' .. document(command.stdin, mark) .. "say ended $?\n"
-    end
-    return script .. '"$@" </dev/null\nsay ended $?\n'
-end
-
--- What a record is told by: pid and start of the process, then its exit code.
-local RECORD = [[
-d=${HOME:?}/.cache/rollouthost; f=$d/@ID
-born() { cut -d' ' -f22 "/proc/$1/stat" 2>/dev/null || ps -o lstart= -p "$1" 2>/dev/null; }
-lives() { read -r pid start <"$f.pid" && [ "$(born "$pid")" = "$start" ]; } 2>/dev/null
-told() { cat "$f.out" 2>/dev/null; cat "$f.err" >&2 2>/dev/null; say ended "$(cat "$f.exit")"; exit 0; }
-]]
-
--- Looks only: done, running still, broken off, or never begun.
-local LOOK = [[
-[ -e "$f.exit" ] && told
-[ -e "$f.pid" ] || sleep 1
-[ -e "$f.pid" ] || { say never 0; exit 0; }
-while lives; do sleep 1; done
-[ -e "$f.exit" ] && told
-say broken 0
-]]
-
--- Begins it, unless an earlier connection has: as a group of its own, bounded in time, with its output in files, so that a
--- broken connection does not end it.
-local BEGIN = [[
-umask 077; mkdir -p "$d" || { say ended 125; exit 0; }
-find "$d" -type f -mtime +14 -exec rm -f {} + 2>/dev/null
-[ -e "$f.exit" ] && told
-while lives; do sleep 1; done
-[ -e "$f.exit" ] && told
-rm -f "$f.pid"
-]]
-local CHILD = [[f=$1; shift; s=$(cut -d" " -f22 "/proc/$$/stat" 2>/dev/null || ps -o lstart= -p $$)]]
-    .. [[; printf "%s %s %s\n" $$ "$s" >"$f.new" && { sync "$f.new" 2>/dev/null || :; } && mv "$f.new" "$f.pid" || exit 125]]
-    .. [[; umask 022; "$@"; c=$?; echo $c >"$f.new"; { sync "$f.new" 2>/dev/null || :; }; mv "$f.new" "$f.exit"]]
-
-local function record(mark, id)
-    return spoken(mark) .. (RECORD:gsub("@ID", id))
-end
-
-local function changing(command, mark, id)
-    local input = command.stdin and document(command.stdin, mark) or "</dev/null\n"
-    return record(mark, id) .. BEGIN .. prepared(command, mark)
-        .. ("timeout -k 5 %d sh -c '%s' sh \"$f\" \"$@\" "):format(math.ceil(command.timeout / 1000), CHILD)
-        .. '>"$f.out" 2>"$f.err" '
-        .. input .. '[ -e "$f.exit" ] || { echo timeout >"$f.exit"; }\ntold\n'
-end
-
 -- ---- the connection ----
 
-local opened = {} -- by control path: the host
+local opened = {} -- by control path: { where, at = when it was last seen open }
+-- Within this time it is taken for open still; where it is not, ssh makes a connection of its own.
+local FRESH_MS = 15000
 
 local function named(where)
     return (where.user and where.user .. "@" or "") .. where.host .. (where.port and ":" .. where.port or "")
@@ -171,10 +76,14 @@ end
 -- Opens the connection that all commands share. What fails here has surely not begun.
 local function connect(where, ctx)
     local path = control_path(where)
-    if opened[path] then
+    local there = opened[path]
+    if there and rt.now() - there.at < FRESH_MS then
+        return
+    elseif there then
         local argv, add = command_to(where, "-O", "check")
         add("--", where.host)
         if execute(argv, ctx, { timeout = 5000 }).code == 0 then
+            there.at = rt.now()
             return
         end
     end
@@ -186,7 +95,7 @@ local function connect(where, ctx)
             ran.timed_out and "no answer within " .. rt.show_duration(where.connect_timeout + SLACK_MS) or words_of(ran),
             named(where)))
     end
-    opened[path] = where
+    opened[path] = { where = where, at = rt.now() }
 end
 
 -- What the records of this run begin with over there.
@@ -206,6 +115,9 @@ local function converse(where, ctx, script, mark, limits)
     -- In braces, which a shell reads to their end before it begins: nothing is done of a script that was cut off.
     local ran = execute(argv, ctx, { input = "{\n" .. script .. "}\n", timeout = limits.timeout + SLACK_MS,
         capture = limits.capture, log = true })
+    if ran.code ~= 0 and opened[control_path(where)] then
+        opened[control_path(where)].at = 0
+    end
     local out, state, code = ran.out:match("^(.*)\n" .. mark:gsub("%-", "%%-") .. " (%a+) (%w*)\n$")
     return { code = code and math.tointeger(tonumber(code)), out = out or ran.out, err = ran.err, ms = ran.ms,
         truncated = ran.truncated }, state, code, ran
@@ -215,7 +127,7 @@ end
 
 local function judged(where, command, result, code)
     if code == "timeout" then
-        rt.raise("timeout", ("%s: `%s` was still running after %s and was ended"):format(named(where), line_of(command),
+        rt.raise("timeout", ("%s: `%s` was still running after %s and was ended"):format(named(where), shell.line_of(command),
             rt.show_duration(command.timeout)))
     end
     for _, fine in ipairs(command.ok) do
@@ -224,17 +136,17 @@ local function judged(where, command, result, code)
         end
     end
     local said = (result.err:find("%S") and result.err or result.out):gsub("%s+$", "")
-    rt.raise("exit", ("%s: `%s` exited with %s%s"):format(named(where), line_of(command), result.code or "no code",
+    rt.raise("exit", ("%s: `%s` exited with %s%s"):format(named(where), shell.line_of(command), result.code or "no code",
         said ~= "" and ":\n  " .. rt.masked(said):sub(-600) or ", and printed nothing"), { code = result.code, host = where.host })
 end
 
 local function read_there(where, command, ctx)
     local mark = mark_of(ctx, where)
-    local result, state, code, ran = converse(where, ctx, reading(command, mark), mark, command)
+    local result, state, code, ran = converse(where, ctx, shell.reading(command, mark), mark, command)
     if not state then
         rt.raise(ran.timed_out and "timeout" or "lost_connection", ("%s: %s while `%s` was read: %s"):format(named(where),
             ran.timed_out and "it took longer than " .. rt.show_duration(command.timeout) or "the connection broke",
-            line_of(command), words_of(ran)))
+            shell.line_of(command), words_of(ran)))
     end
     return result, code
 end
@@ -242,28 +154,19 @@ end
 -- What became of a change: "done", result | "undone" | "unknown", why.
 local function look(where, command, ctx)
     local mark = mark_of(ctx, where)
-    local result, state, code = converse(where, ctx, record(mark, mark) .. LOOK, mark, command)
+    local result, state, code = converse(where, ctx, shell.looking(mark, mark), mark, command)
     if state == "ended" then
         return "done", result, code
     end
     return state == "never" and "undone" or "unknown", state == "broken" and "it was begun and broken off" or "no answer"
 end
 
--- Ends a change over there, and all that it has started.
-local STOP = [[
-lives || { say gone 0; exit 0; }
-group=$(ps -o pgid= -p "$pid" | tr -d ' ') && kill -TERM -"$group" 2>/dev/null
-n=0; while lives && [ $n -lt 5 ]; do sleep 1; n=$((n + 1)); done
-lives && kill -KILL -"$group" 2>/dev/null
-say gone 0
-]]
-
 -- What cancels this side (a deadline, a person) ends the other, too.
 local function ending(where, ctx, mark)
     local guard = { armed = false }
     return setmetatable(guard, { __close = function()
         if guard.armed then
-            pcall(rt.aftermath, 10000, converse, where, ctx, record(mark, mark) .. STOP, mark, { timeout = 10000 })
+            pcall(rt.aftermath, 10000, converse, where, ctx, shell.stopping(mark, mark), mark, { timeout = 10000 })
         end
     end })
 end
@@ -274,7 +177,7 @@ local function change_there(where, command, ctx)
     local guard <close> = ending(where, ctx, mark)
     connect(where, ctx)
     guard.armed = true
-    local result, state, code, ran = converse(where, ctx, changing(command, mark, mark), mark, command)
+    local result, state, code, ran = converse(where, ctx, shell.changing(command, mark, mark), mark, command)
     guard.armed = false
     if state then
         return "done", result, code
@@ -292,9 +195,10 @@ local function change(args, ctx)
     if state == "done" then
         return judged(where, command, result, code)
     elseif state == "undone" then
-        rt.raise("lost_connection", ("%s: the connection broke before `%s` was begun"):format(named(where), line_of(command)))
+        rt.raise("lost_connection", ("%s: the connection broke before `%s` was begun"):format(named(where), shell.line_of(command)))
     end
-    rt.doubt("lost_connection", ("%s: whether `%s` is done cannot be told: %s"):format(named(where), line_of(command), result))
+    rt.doubt("lost_connection", ("%s: whether `%s` is done cannot be told: %s"):format(named(where), shell.line_of(command),
+        result))
 end
 
 local function command_of(where, call, spec, command, options)
@@ -334,7 +238,7 @@ local function command_of(where, call, spec, command, options)
 end
 
 local function described(args)
-    return ("%s: %s"):format(named(args.where), line_of(args.command))
+    return ("%s: %s"):format(named(args.where), shell.line_of(args.command))
 end
 
 local function sample(args)
@@ -350,7 +254,7 @@ local function arguments(call, spec)
 end
 
 local function destruction(args)
-    return not args.command.destructive and line_of(args.command) or nil
+    return not args.command.destructive and shell.line_of(args.command) or nil
 end
 
 local Host = {}
@@ -411,7 +315,7 @@ end
 -- ---- files ----
 
 local function sum_script(mark, path, rest)
-    return spoken(mark) .. "p=" .. quoted(path) .. "\n" .. rest
+    return shell.spoken(mark) .. "p=" .. shell.quoted(path) .. "\n" .. rest
 end
 
 local function copy(where, args, ctx)
@@ -435,7 +339,7 @@ local function copy(where, args, ctx)
 [ "$(sha256sum <"$p" | cut -d' ' -f1)" = %s ] || { rm -f "$p"; say ended 3; exit 0; }
 chmod %s "$p" && { sync "$p" 2>/dev/null || :; } && mv -f "$p" %s
 say ended $?
-]]):format(wanted, args.mode, quoted(args.to))), mark, limits)
+]]):format(wanted, args.mode, shell.quoted(args.to))), mark, limits)
     if state ~= "ended" or result.code ~= 0 then
         rt.raise(result.code == 3 and "checksum" or "copy", ("%s: %s %s"):format(named(where), args.to, result.code == 3
             and "arrived damaged, and was removed again" or "could not be put in its place: " .. words_of(result)))
@@ -552,7 +456,7 @@ local function fleet_arguments(call, spec)
 end
 
 local function fleet_described(args)
-    return ("%s: %s"):format(fleet_name(args), line_of(args.command))
+    return ("%s: %s"):format(fleet_name(args), shell.line_of(args.command))
 end
 
 local function fleet_sample(args)
@@ -584,7 +488,7 @@ Hosts.run = rt.effect {
             end
             return ok_result(judged(where, args.command, result, code))
         end)
-        return all_of(args, results, failed, line_of(args.command))
+        return all_of(args, results, failed, shell.line_of(args.command))
     end,
     probe = function(args, ctx)
         for _, where in ipairs(args.hosts) do
@@ -604,7 +508,7 @@ Hosts.read = rt.effect {
         local results, failed = each(args, function(where)
             return ok_result(judged(where, args.command, read_there(where, args.command, ctx)))
         end)
-        return all_of(args, results, failed, line_of(args.command))
+        return all_of(args, results, failed, shell.line_of(args.command))
     end,
 }
 
@@ -661,7 +565,8 @@ local close = rt.effect {
     args = function() return {} end,
     describe = function() return "close ssh connections" end,
     call = function(_, ctx)
-        for path, where in pairs(opened) do
+        for path, there in pairs(opened) do
+            local where = there.where
             pcall(converse, where, ctx, ('rm -f "${HOME:?}/.cache/rollouthost/%s-"*\n'):format(run_mark()), run_mark(),
                 { timeout = 5000 })
             local argv, add = command_to(where, "-O", "exit")
