@@ -5,7 +5,7 @@ describe("ssh", function()
     local server, folder, home, config
 
     setup(function()
-        server = sshd.start()
+        server = sshd.start { home = t.temp() }
     end)
 
     before_each(function()

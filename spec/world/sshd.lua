@@ -38,7 +38,8 @@ local function known(server, key)
     return ("[127.0.0.1]:%d %s"):format(server.port, files.read(key .. ".pub"))
 end
 
--- { folder, port, user, key, known_hosts, command, process }. options.accept: a forced command for everyone who logs in.
+-- { folder, port, user, key, known_hosts, command, process }. options.accept: a forced command for everyone who logs in;
+-- options.home: their home.
 function M.start(options)
     local folder = files.temp()
     local server = setmetatable({ folder = folder, port = tcp.free_port(),
@@ -48,7 +49,8 @@ function M.start(options)
     local forced = options and options.accept and ('command="%s" '):format(options.accept) or ""
     files.write(folder .. "/authorized_keys", forced .. files.read(server.key .. ".pub"))
     server.known_hosts = files.write(folder .. "/known_hosts", known(server, server.host_key))
-    files.write(folder .. "/sshd_config", CONFIG:format(server.port, folder, folder))
+    files.write(folder .. "/sshd_config", CONFIG:format(server.port, folder, folder)
+        .. (options and options.home and "SetEnv HOME=" .. options.home .. "\n" or ""))
     -- sshd wants its whole path, and its separation folder, which a machine that never booted it does not have.
     process.run { "sh", "-c", "test -d /run/sshd || mkdir -p /run/sshd" }
     server.process = process.start { "/usr/sbin/sshd", "-D", "-e", "-f", folder .. "/sshd_config" }
