@@ -46,10 +46,10 @@ end
 -- The dump is read while it is written: $1 the file, $2 sed's script, $3 the number of words of the client that loads it, then
 -- these, then the dump's. What became of the load matters only to a dump that is whole.
 local STREAM = [[
-exec 3<&0 </dev/null
+exec 3<&0 4>&2 </dev/null 2>/dev/null # what bash says of a signal is of no use
 path=$1 part=$2 count=$3; shift 3
 load=("${@:1:count}"); shift "$count"
-"$@" & dump=$!
+"$@" 2>&4 & dump=$!
 if [ "$count" -gt 0 ]; then
     tail --bytes=+1 --follow --sleep-interval=0.05 --pid=$dump -- "$path" | LC_ALL=C sed "$part" | "${load[@]}" >/dev/null 2>&1
     loaded=${PIPESTATUS[*]}
