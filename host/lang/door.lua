@@ -82,9 +82,22 @@ local function context(scope, key, def)
     }
 end
 
+local function part_of(scope, name, ctx)
+    return { kind = "effect", name = name, key = ctx.key, ctx = ctx, parent = scope, counts = {}, place = scope.place,
+        log = scope.log, opts = scope.opts, inner = 0, suffix = "" }
+end
+
 local function inside(scope, name, ctx, fn, ...)
-    return engine.within({ kind = "effect", name = name, key = ctx.key, ctx = ctx, parent = scope, counts = {},
-        place = scope.place, log = scope.log, opts = scope.opts, inner = 0 }, fn, ...)
+    return engine.within(part_of(scope, name, ctx), fn, ...)
+end
+
+-- What a probe asks is a part of the effect: not recorded, so a probe that could not tell is made anew. Its commands have ids
+-- of their own: their ends would be taken for those of the effect's.
+local function probe(def, args, ctx, scope)
+    local part = part_of(scope, def.name, ctx)
+    engine.serial = (engine.serial or 0) + 1
+    part.suffix = "-probe" .. host.epoch .. "." .. engine.serial
+    return engine.within(part, def.probe, args, ctx)
 end
 
 --- Runs fn(…) as the inside of an effect of that scope: what it calls is not journaled.
@@ -95,13 +108,13 @@ end
 -- An effect that another one calls: part of it, journaled with it, under its deadline.
 local function nested(def, args, scope)
     scope.inner = scope.inner + 1
-    local id = scope.ctx.id .. "-" .. scope.inner
+    local suffix = scope.suffix .. "-" .. scope.inner
+    local id = scope.ctx.id .. suffix
     -- What a process before this one read is not read now: an end that is known would be taken for this one's.
     if def.command and host.run.resumed and class_of(def, args, scope) == "read" and host.command_state(id) == "ended" then
         id = id .. "-" .. host.epoch
     end
-    local ctx = setmetatable({ id = id, key = scope.ctx.key .. "-" .. scope.inner },
-        { __index = scope.ctx })
+    local ctx = setmetatable({ id = id, key = scope.ctx.key .. suffix }, { __index = scope.ctx })
     return inside(scope, def.name, ctx, def.call, args, ctx)
 end
 
@@ -271,8 +284,7 @@ local function settle(def, args, ctx, class, scope, begun_seq, cancelled, unsure
         return false
     end
     if class == "probed" then
-        -- What it asks is a part of it: not recorded, so a probe that could not tell is made anew.
-        local ok, verdict, value = pcall(inside, scope, def.name, ctx, def.probe, args, ctx)
+        local ok, verdict, value = pcall(probe, def, args, ctx, scope)
         if ok and verdict == "done" then
             return true, value
         elseif ok and verdict == "undone" then
