@@ -167,7 +167,7 @@ describe("ssh", function()
 
     it("is in doubt about a command that was broken off, and never begins it by itself", function()
         local path, state = t.playbook(text([[step("it", function()
-            return web:run({ "sh", "-c", "echo $$ $PPID >>ran; sleep 60" }, { cwd = "FOLDER" }).out end)]]):gsub(
+            return web:run({ "sh", "-c", "echo $$ $PPID >>ran; exec sleep 60" }, { cwd = "FOLDER" }).out end)]]):gsub(
             "FOLDER", folder), "playbook", folder), t.temp()
         local host = t.start_host { path, "--output", "json", state = state, cwd = folder }
         t.eventually("it has begun", function() return t.exists(folder .. "/ran") and t.read(folder .. "/ran"):find "\n" end)
@@ -175,7 +175,7 @@ describe("ssh", function()
         -- as a reboot would: all of it, with no time to leave a record
         local pid, parent = t.read(folder .. "/ran"):match("(%d+) (%d+)")
         local group = t.run({ "ps", "-o", "ppid=", "-p", parent }).out:match("%d+")
-        t.run { "sh", "-c", ("kill -9 $(ps -o ppid= -p %s) %s %s %s; pkill -9 -P %s"):format(group, group, parent, pid, pid) }
+        t.run { "sh", "-c", ("kill -9 $(ps -o ppid= -p %s) %s %s %s"):format(group, group, parent, pid) }
         host:wait()
         assert.equal(7, host.code, host.out .. host.err)
         assert.matches("whether .* is done cannot be told: it was begun and broken off", host.out)
