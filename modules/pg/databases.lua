@@ -208,8 +208,8 @@ local UNDER_WAY = [[SELECT pid, starts_with(query, 'CREATE') AND pg_terminate_ba
 
 --- Removes it, whoever is connected, and whoever is still making it.
 function M.drop(connection, database)
-    while #M.rows(connection, UNDER_WAY, name(database)) > 0 do
-        M.value(connection, "SELECT pg_sleep(0.02) IS NULL")
+    while #sure(connection, UNDER_WAY, name(database)) > 0 do
+        sure(connection, "SELECT pg_sleep(0.02) IS NULL AS slept")
     end
     if M.exists(connection, database) then
         M.freeze(connection, database)

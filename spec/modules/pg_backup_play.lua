@@ -108,11 +108,11 @@ step("it", function() return %s end)
 
 --- Starts a host with that expression as its step: for what is to be watched, or killed. Returns it and the folder of its
 --- state. The URL is in a file, since commands inherit an environment.
-function M.start(url, expression)
+function M.start(url, expression, output)
     local path, folder = t.playbook(PLAYBOOK:format(expression))
     local variables = t.write(folder .. "/variables", "DATABASE_URL='" .. url .. "'\n")
     local state = folder .. "/state"
-    return t.start_host { path, "--output", "json", "--env-file", variables, state = state }, state, variables
+    return t.start_host { path, "--output", output or "json", "--env-file", variables, state = state }, state, variables
 end
 
 --- Goes on with what a host that was killed has left.
