@@ -48,9 +48,12 @@ class Deployments:
         name = f"app-{self.env}"
         release = dict(self.state["all"][index], deployed_at=round(time.time(), 3))
         self.state["all"][index] = release
+        ready = answers(self.place.config["app_port"][self.env])
         self.place.stop(name)
-        self.place.start(name, self.place.python("app", str(self.place.root), self.env, json.dumps(release)),
-                         answers(self.place.config["app_port"][self.env]))
+        end = time.monotonic() + 10
+        while ready() and time.monotonic() < end:  # a thread of the one that ended still holds its port
+            time.sleep(0.01)
+        self.place.start(name, self.place.python("app", str(self.place.root), self.env, json.dumps(release)), ready)
         self.state["active"] = index
         write_whole(self.path, json.dumps(self.state, indent=2))
 
