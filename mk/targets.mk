@@ -52,7 +52,8 @@ matrix: all
 ASAN      = BUILD=build-asan OPT="-O1 -fno-omit-frame-pointer" \
             SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined"
 # Modules in Lua alone have nothing for it to find, and tools of npm's are slow enough without.
-LUA_ALONE   = spec/modules/migrate_% spec/modules/node_% spec/modules/python_%
+LUA_ALONE   = $(foreach name,bluegreen compose_app datadog deploys_plan docuseal github grafana k6 kubectl migrate node pagerduty \
+              pm2 prometheus python railway render repo sentry ssh statuspage systemd vercel webhook,spec/modules/$(name)_%)
 ASAN_SPECS ?= $(UNIT_SRC:spec/unit/%.c=build-asan/unit/%) $(filter-out $(LUA_ALONE),$(filter spec/host/% spec/modules/%,$(LUA_SPECS)))
 
 asan:
