@@ -73,6 +73,10 @@ local function words_of(ran)
     return text ~= "" and (text:match("[^\n]*\n?[^\n]*$"):gsub("\r", "")) or "it said nothing"
 end
 
+-- Where the account's own folder is; ssh asks the account, not HOME. It makes this one itself only to note a host's key.
+local FOLDER = [[home=$(getent passwd "$(id -u)" | cut -d: -f6) && { [ -d "$home/.ssh" ] || mkdir -m 700 "$home/.ssh"; }]]
+local folder_there = false
+
 -- Opens the connection that all commands share. What fails here has surely not begun.
 local function connect(where, ctx)
     local path = control_path(where)
@@ -86,6 +90,10 @@ local function connect(where, ctx)
             there.at = rt.now()
             return
         end
+    end
+    if not folder_there then
+        execute({ "sh", "-c", FOLDER }, ctx, { timeout = 5000 }) -- where it cannot, ssh says what it lacks
+        folder_there = true
     end
     local argv, add = command_to(where, "-M", "-N", "-f", "-o", "ControlPersist=120")
     add("--", where.host)

@@ -55,6 +55,20 @@ describe("ssh", function()
         error(run.out .. run.err)
     end
 
+    it("makes the folder of ssh's files where the user has none yet", function()
+        local fresh = t.temp()
+        t.write(fresh .. "/passwd", ("%s:x:%d:0::%s:/bin/sh\n"):format(server.user, t.run({ "id", "-u" }).out, fresh))
+        local path = t.playbook(text [[step("it", function() return web:read({ "echo", "there" }).out end)]], "playbook", folder)
+        local host = t.run { "unshare", "-m", "sh", "-c", 'mount --bind "$1/passwd" /etc/passwd || exit 99; shift; exec "$@"', "sh",
+            fresh, t.binary, path, "--output", "json", env = { ROLLOUTHOST_STATE = t.temp(), PATH = os.getenv "PATH" } }
+        if host.code == 99 or host.err:find "unshare" then
+            pending("this machine gives no mount namespace: " .. host.err)
+            return
+        end
+        assert.equal("there\n", t.digest_events(host).ended.it.value, host.out .. host.err)
+        assert.equal("700\n", t.run({ "stat", "-c", "%a", fresh .. "/.ssh" }).out)
+    end)
+
     it("runs words as they are, and a text by bash", function()
         local value = outcome [[
             return {
