@@ -13,7 +13,7 @@ local function problem(body, vars)
     return answer.error
 end
 
--- A server that answers each request after what delay(number) says, in ms; nil: never. `answer` is what it says.
+-- A server that answers each request after at least what delay(number) says, in ms; nil: never. `answer` is what it says.
 local function slow(delay, answer)
     local uv, number, server = require "luv", 0, { most = 0, busy = 0 }
     server.port = t.serve(function(client, bytes)
@@ -26,8 +26,10 @@ local function slow(delay, answer)
             server.most = math.max(server.most, server.busy)
             local ms = delay(number)
             if ms then
+                -- libuv counts from when this turn of its loop began, in whole milliseconds: without these two it fires early
+                uv.update_time()
                 local timer = uv.new_timer()
-                timer:start(ms, 0, function()
+                timer:start(ms > 0 and ms + 1 or 0, 0, function()
                     timer:close()
                     server.busy = server.busy - 1
                     client:write(answer or "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
