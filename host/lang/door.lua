@@ -128,36 +128,23 @@ end
 --- The first error cancels the others and is raised when they have ended.
 function door.each(list, limit, fn)
     local scope = engine.scope()
-    local base, at, first = scope.inner, 0, nil
-    local results, tasks = {}, {}
+    local base, at, failed = scope.inner, 0, false
+    local results, workers = {}, {}
     scope.inner = base + #list
     local function work()
-        while at < #list and not first do
+        while at < #list and not failed do
             at = at + 1
             local i = at
             results[i] = inside(scope, scope.name, item_of(scope, base + i, #list == 1), fn, list[i], i)
         end
     end
     for n = 1, math.min(limit, #list) do
-        tasks[n] = host.task.spawn(function()
-            local ok, err = pcall(work)
-            if not ok and not first then
-                first = err
-                local stop = engine.error("sibling", "cancelled: another part of the same effect failed", { control = true })
-                for _, other in ipairs(tasks) do
-                    if other ~= tasks[n] then
-                        host.task.cancel(other, stop, true)
-                    end
-                end
-            end
-        end)
+        workers[n] = work
     end
-    for _, one in ipairs(tasks) do
-        host.task.join(one)
-    end
-    if first then
-        error(first, 0)
-    end
+    require "lang.together"(workers, function()
+        failed = true
+        return engine.error("sibling", "cancelled: another part of the same effect failed", { control = true }), true
+    end)
     return results
 end
 

@@ -120,37 +120,28 @@ rt.run_unfinished = host.run_unfinished
 --- Inside an effect: these functions at once, each in a task of its own. Returns what they return, in their order. The first
 --- failure cancels the others, and is raised when all have ended.
 function rt.together(functions)
-    local tasks, results, first = {}, {}, nil
-    for i, fn in ipairs(functions) do
-        tasks[i] = host.task.spawn(function()
-            local ok, value = pcall(fn)
-            if ok then
-                return value
-            end
-            if not first then
-                first = value
-                for other, task in ipairs(tasks) do
-                    if other ~= i then
-                        host.task.cancel(task, engine.error("sibling", "cancelled: what was done beside it has failed",
-                            { control = true }), true)
-                    end
-                end
-            end
-            error(value, 0)
-        end)
-    end
-    for i, task in ipairs(tasks) do
-        local ok, value = host.task.join(task)
-        if ok then
-            results[i] = value
-        else
-            first = first or value
+    return require "lang.together"(functions, function()
+        return engine.error("sibling", "cancelled: what was done beside it has failed", { control = true }), true
+    end)
+end
+
+local FIRST_PAUSE_MS = 500
+
+--- Inside an effect: asks look() until it returns something, which is returned. The pauses double, up to `longest` ms. Where the
+--- time `deadline` has passed, late(what look returned second) is to raise.
+function rt.poll(deadline, longest, look, late)
+    local pause = FIRST_PAUSE_MS
+    local found, last = look()
+    while not found do
+        local left = deadline - rt.now()
+        if left <= 0 then
+            return late(last)
         end
+        rt.sleep(math.min(pause, left))
+        pause = math.min(pause * 2, longest)
+        found, last = look()
     end
-    if first then
-        error(first, 0)
-    end
-    return results
+    return found
 end
 
 --- A handle's metatable: sealed, a misspelt method is an error with a suggestion.

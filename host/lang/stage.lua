@@ -190,36 +190,16 @@ engine.verb("parallel", function(branches, opts)
         end
         return results
     end
-    local tasks, first = {}, nil
-    for _, name in ipairs(names) do
-        tasks[name] = host.task.spawn(function()
-            local ok, value = pcall(engine.within, scopes[name], branches[name])
-            if ok then
-                return value
-            end
-            if not first then
-                first = value
-                for _, other in ipairs(names) do
-                    if other ~= name then
-                        local stop = engine.error("sibling", string.format("cancelled: branch %q failed", name),
-                            { control = true })
-                        host.task.cancel(tasks[other], stop, type(value) ~= "table" or value.code ~= "paused")
-                    end
-                end
-            end
-            error(value, 0)
-        end)
+    local functions = {}
+    for i, name in ipairs(names) do
+        functions[i] = function() return engine.within(scopes[name], branches[name]) end
     end
-    for _, name in ipairs(names) do
-        local ok, value = host.task.join(tasks[name])
-        if ok then
-            results[name] = value
-        else
-            first = first or value
-        end
-    end
-    if first then
-        error(first, 0)
+    local values = require "lang.together"(functions, function(i, err)
+        return engine.error("sibling", string.format("cancelled: branch %q failed", names[i]), { control = true }),
+            type(err) ~= "table" or err.code ~= "paused"
+    end)
+    for i, name in ipairs(names) do
+        results[name] = values[i]
     end
     return results
 end)
