@@ -11,7 +11,7 @@ local HINTS = {
     not_found = "there is no such thing, or the token may not see the repository",
 }
 -- GitHub's allowance is some requests a second; what it finds out in the background takes about one.
-local FIRST_POLL_MS, LONGEST_POLL_MS = 500, 10000
+local LONGEST_POLL_MS = 10000
 local FINE = { success = true, neutral = true, skipped = true }
 local SHOWN = 10
 
@@ -189,50 +189,34 @@ local function result_of(pull)
     return { number = pull.number, commit = pull.merge_commit, head = pull.head, merged_at = pull.merged_at }
 end
 
--- Waits until `ready()` returns something, or raises what `why` says when the time is up.
-local function wait_until(deadline, ready, code, why)
-    local result, last = ready()
-    local pause = FIRST_POLL_MS
-    while not result do
-        local left = deadline - rt.now()
-        if left <= 0 then
-            rt.raise(code, why(last))
-        end
-        rt.sleep(math.min(pause, left))
-        pause = math.min(pause * 2, LONGEST_POLL_MS)
-        result, last = ready()
-    end
-    return result
-end
-
 local function known_mergeable(where, number, what, deadline)
-    return wait_until(math.min(deadline, rt.now() + 60000), function()
+    return rt.poll(math.min(deadline, rt.now() + 60000), LONGEST_POLL_MS, function()
         local pull = pull_of(where, number, what)
-        return (pull.mergeable_known or pull.state ~= "open") and pull, pull
-    end, "not_mergeable", function()
-        return what .. ": GitHub has not found out within a minute whether it can be merged; try again"
+        return (pull.mergeable_known or pull.state ~= "open") and pull
+    end, function()
+        rt.raise("not_mergeable", what .. ": GitHub has not found out within a minute whether it can be merged; try again")
     end)
 end
 
 local function green(args, pull, what, deadline)
-    wait_until(deadline, function()
+    rt.poll(deadline, LONGEST_POLL_MS, function()
         local verdict, why = judged(checks_of(args.where, pull.head, what), args.required)
         if verdict == "fail" then
             rt.raise("checks", ("%s: its checks are not green: %s"):format(what, why))
         end
         return verdict == "pass", why
-    end, "checks", function(why)
-        return ("%s: its checks were not green within %s: %s"):format(what, rt.show_duration(args.within), why)
+    end, function(why)
+        rt.raise("checks", ("%s: its checks were not green within %s: %s"):format(what, rt.show_duration(args.within), why))
     end)
 end
 
 local function brought_up_to_date(args, pull, what, deadline)
     ask(args.where, what, "PUT", ("/pulls/%d/update-branch"):format(pull.number), { json = { expected_head_sha = pull.head } })
-    return wait_until(deadline, function()
+    return rt.poll(deadline, LONGEST_POLL_MS, function()
         local now = pull_of(args.where, pull.number, what)
         return now.head ~= pull.head and known_mergeable(args.where, pull.number, what, deadline)
-    end, "not_mergeable", function()
-        return what .. ": its branch was not brought up to date in time"
+    end, function()
+        rt.raise("not_mergeable", what .. ": its branch was not brought up to date in time")
     end)
 end
 

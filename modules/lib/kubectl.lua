@@ -6,7 +6,7 @@ local sh, json = require "rollout.sh", require "rollout.json"
 
 local kubectl = {}
 
-local FIRST_POLL_MS, LONGEST_POLL_MS = 500, 3000
+local LONGEST_POLL_MS = 3000
 local REVISION = [[{.metadata.annotations.deployment\.kubernetes\.io/revision}]]
 local FIELDS = table.concat({ "{.metadata.generation}", REVISION, "{.spec.replicas}", "{.status}", "{.spec.selector.matchLabels}",
     "{.spec.template.spec.containers[*].name}", "{.spec.template.spec.containers[*].image}" }, [[{"\n"}]])
@@ -140,19 +140,18 @@ local function troubles(where, status, what)
 end
 
 local function rolled_out(args, what)
-    local deadline, pause = rt.now() + args.within, FIRST_POLL_MS
-    while true do
-        local now = status_of(args.where, args.name, what)
-        if now.done then
-            return now
-        elseif now.problem or rt.now() >= deadline then
-            rt.raise(now.problem and "failed" or "timeout", ("%s: %d of %d replicas are new and available%s%s"):format(what,
-                math.min(now.updated, now.available), now.replicas, now.problem and "; " .. now.problem
-                or " after " .. rt.show_duration(args.within), troubles(args.where, now, what)))
-        end
-        rt.sleep(math.max(1, math.min(pause, deadline - rt.now())))
-        pause = math.min(pause * 2, LONGEST_POLL_MS)
+    local function stuck(now)
+        rt.raise(now.problem and "failed" or "timeout", ("%s: %d of %d replicas are new and available%s%s"):format(what,
+            math.min(now.updated, now.available), now.replicas, now.problem and "; " .. now.problem
+            or " after " .. rt.show_duration(args.within), troubles(args.where, now, what)))
     end
+    return rt.poll(rt.now() + args.within, LONGEST_POLL_MS, function()
+        local now = status_of(args.where, args.name, what)
+        if now.problem and not now.done then
+            stuck(now)
+        end
+        return now.done and now, now
+    end, stuck)
 end
 
 local function shown(status)

@@ -63,7 +63,7 @@ end
 
 -- Railway's own CLI has no way back: its API has. One request, whatever it is about: GraphQL.
 local API = "https://backboard.railway.com"
-local FIRST_POLL_MS, LONGEST_POLL_MS = 500, 10000
+local UNLISTED_MS, LONGEST_POLL_MS = 500, 10000
 local RUNNING = { SUCCESS = true, SLEEPING = true }
 local FAILED = { FAILED = true, CRASHED = true, REMOVED = true, SKIPPED = true }
 
@@ -119,21 +119,17 @@ local function live_of(list)
 end
 
 local function ended(args, id, what)
-    local deadline, pause = rt.now() + args.within, FIRST_POLL_MS
-    while true do
+    return rt.poll(rt.now() + args.within, LONGEST_POLL_MS, function()
         local now = told_of(ask(args.where, what, ONE, { id = id }).deployment, what)
-        if RUNNING[now.status] then
-            return now
-        elseif FAILED[now.status] then
+        if FAILED[now.status] then
             rt.raise("failed", ("%s: deployment %s ended as %s; its log: railway logs --build %s"):format(what, id, now.status, id),
                 { id = id })
-        elseif rt.now() >= deadline then
-            rt.raise("timeout", ("%s: deployment %s is still %s after %s"):format(what, id, now.status,
-                rt.show_duration(args.within)))
         end
-        rt.sleep(math.max(1, math.min(pause, deadline - rt.now())))
-        pause = math.min(pause * 2, LONGEST_POLL_MS)
-    end
+        return RUNNING[now.status] and now, now
+    end, function(now)
+        rt.raise("timeout", ("%s: deployment %s is still %s after %s"):format(what, id, now.status,
+            rt.show_duration(args.within)))
+    end)
 end
 
 -- Deployments that came after the newest of before, and are of that commit.
@@ -162,7 +158,7 @@ local function begun(args, what, query, variables)
     local deadline = rt.now() + 10000
     local asked, found = pcall(since, args, what)
     while ok and asked and #found == 0 and rt.now() < deadline do -- taken, and not listed yet
-        rt.sleep(FIRST_POLL_MS)
+        rt.sleep(UNLISTED_MS)
         asked, found = pcall(since, args, what)
     end
     if asked and #found == 1 then
@@ -252,15 +248,7 @@ function Instance:rollback(to, options)
 end
 
 --- An expectation: that deployment, or one of that commit, runs.
-function Instance:is_live(wanted)
-    local id = type(wanted) == "table" and not rt.is_unknown(wanted) and wanted.id or wanted
-    local live = self:live()
-    local is = live and (live.id == id or live.commit == id)
-    return rt.expectation { name = tostring(id) .. " is live", verdict = is and "pass" or "fail", limit = id,
-        measured = live and live.id or "nothing",
-        text = live and ("%s (commit %s) is live of %s"):format(live.id, live.commit or "unknown", self.where.service)
-            or "nothing is live of " .. self.where.service }
-end
+Instance.is_live = service.is_live
 
 local instance_class = rt.class("railway.instance", Instance, function(self) return self.where.service end)
 

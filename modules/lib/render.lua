@@ -5,7 +5,7 @@ local service = require "rollout.service"
 local render = {}
 
 local API = "https://api.render.com/v1"
-local FIRST_POLL_MS, LONGEST_POLL_MS = 500, 10000
+local LONGEST_POLL_MS = 10000
 -- How a deploy ends; everything else is on its way.
 local FAILED = { build_failed = true, update_failed = true, pre_deploy_failed = true, canceled = true, deactivated = true }
 
@@ -48,20 +48,16 @@ local function live_of(where, what)
 end
 
 local function ended(args, id, what)
-    local deadline, pause = rt.now() + args.within, FIRST_POLL_MS
-    while true do
+    return rt.poll(rt.now() + args.within, LONGEST_POLL_MS, function()
         local now = told_of(ask(args.where, what, "GET", "/deploys/" .. service.encoded(id)), what)
-        if now.status == "live" then
-            return now
-        elseif FAILED[now.status] then
+        if FAILED[now.status] then
             rt.raise("failed", ("%s: deploy %s ended as %s; its log is in Render's dashboard"):format(what, id, now.status),
                 { id = id })
-        elseif rt.now() >= deadline then
-            rt.raise("timeout", ("%s: deploy %s is still %s after %s"):format(what, id, now.status, rt.show_duration(args.within)))
         end
-        rt.sleep(math.max(1, math.min(pause, deadline - rt.now())))
-        pause = math.min(pause * 2, LONGEST_POLL_MS)
-    end
+        return now.status == "live" and now, now
+    end, function(now)
+        rt.raise("timeout", ("%s: deploy %s is still %s after %s"):format(what, id, now.status, rt.show_duration(args.within)))
+    end)
 end
 
 local Service = {}
@@ -184,15 +180,7 @@ function Service:rollback(to, options)
 end
 
 --- An expectation: that deploy, or one of that commit, is live.
-function Service:is_live(wanted)
-    local id = type(wanted) == "table" and not rt.is_unknown(wanted) and wanted.id or wanted
-    local live = self:live()
-    local is = live and (live.id == id or live.commit == id)
-    return rt.expectation { name = tostring(id) .. " is live", verdict = is and "pass" or "fail", limit = id,
-        measured = live and live.id or "nothing",
-        text = live and ("%s (commit %s) is live of %s"):format(live.id, live.commit or "unknown", self.where.service)
-            or "nothing is live of " .. self.where.service }
-end
+Service.is_live = service.is_live
 
 --- A service: render.service("srv-…", { token = secret "RENDER_API_KEY" }). Nothing is asked yet.
 function render.service(id, options)

@@ -160,6 +160,18 @@ function service.list(value, what, who)
     return value
 end
 
+--- The method is_live of a handle that has live() and where.service: an expectation that the deployment `wanted` (its id, what
+--- live or deploy returned, or a commit's) runs.
+function service.is_live(self, wanted)
+    local id = type(wanted) == "table" and not rt.is_unknown(wanted) and wanted.id or wanted
+    local live = self:live()
+    local is = live and (live.id == id or live.commit == id)
+    return rt.expectation { name = tostring(id) .. " is live", verdict = is and "pass" or "fail", limit = id,
+        measured = live and live.id or "nothing",
+        text = live and ("%s (commit %s) is live of %s"):format(live.id, live.commit or "unknown", self.where.service)
+            or "nothing is live of " .. self.where.service }
+end
+
 --- Percent-encoded, for a path or a part of one.
 function service.encoded(text)
     return (tostring(text):gsub("[^%w%-%._~]", function(c) return ("%%%02X"):format(c:byte()) end))

@@ -5,7 +5,7 @@ local service = require "rollout.service"
 local vercel = {}
 
 local API = "https://api.vercel.com"
-local FIRST_POLL_MS, LONGEST_POLL_MS = 500, 5000
+local LONGEST_POLL_MS = 5000
 local ENDED = { READY = true, ERROR = true, CANCELED = true }
 
 local function ask(where, what, method, path, more)
@@ -50,27 +50,12 @@ local function live_of(where, what)
     return told_of(production, what), project.id
 end
 
-local function wait_until(within, ready, why)
-    local deadline, pause = rt.now() + within, FIRST_POLL_MS
-    local result, last = ready()
-    while not result do
-        local left = deadline - rt.now()
-        if left <= 0 then
-            rt.raise("timeout", why(last))
-        end
-        rt.sleep(math.min(pause, left))
-        pause = math.min(pause * 2, LONGEST_POLL_MS)
-        result, last = ready()
-    end
-    return result
-end
-
 local function ready(args, id, what)
-    local ended = wait_until(args.within, function()
+    local ended = rt.poll(rt.now() + args.within, LONGEST_POLL_MS, function()
         local now = deployment_of(args.where, id, what)
         return ENDED[now.state] and now, now
     end, function(now)
-        return ("%s: %s is still %s after %s"):format(what, now.url, now.state, rt.show_duration(args.within))
+        rt.raise("timeout", ("%s: %s is still %s after %s"):format(what, now.url, now.state, rt.show_duration(args.within)))
     end)
     if ended.state ~= "READY" then
         rt.raise("failed", ("%s: %s ended as %s%s; its log: vercel inspect --logs %s"):format(what, ended.url, ended.state,
@@ -206,12 +191,12 @@ local function pointed(name, verb, path)
             elseif not live or live.id ~= wanted.id then
                 ask(args.where, what, "POST", path:format(service.encoded(project), service.encoded(wanted.id)), { plain = true,
                     idempotent = true, hints = { refused = "the plan may only allow the deployment before this one" } })
-                wait_until(args.within, function()
+                rt.poll(rt.now() + args.within, LONGEST_POLL_MS, function()
                     local now = live_of(args.where, what)
                     return now and now.id == wanted.id, now
                 end, function(now)
-                    return ("%s: %s is still live after %s"):format(what, now and now.url or "nothing",
-                        rt.show_duration(args.within))
+                    rt.raise("timeout", ("%s: %s is still live after %s"):format(what, now and now.url or "nothing",
+                        rt.show_duration(args.within)))
                 end)
             end
             return { id = wanted.id, url = wanted.url, commit = wanted.commit, before = live and live.id }
