@@ -60,7 +60,7 @@ $(BUILD)/modules/$(1).so: $$(patsubst %.c,$(BUILD)/modobj/%.o,$$(wildcard module
 	$$(Q)$$(CC) -shared $$(LDFLAGS) -o $$@ $$^ $$(if $$(PKGS_$(1)),$$(call PKG,libs,$$(PKGS_$(1))))
 $(BUILD)/modobj/modules/$(1)/%.o: modules/$(1)/%.c $$(patsubst %.lua,$(BUILD)/lua/%.luac,$$(wildcard modules/$(1)/*.lua))
 	@mkdir -p $$(@D)
-	$$(Q)$$(CC) $$(CFLAGS) $$(SANITIZE) -fPIC -DRH_SUGAR_FILE='"$(BUILD)/lua/modules/$(1)/$(1).luac"' \
+	$$(Q)$$(CC) $$(CFLAGS) $$(SANITIZE) -fPIC -DRH_MODULE_LUA='"$(BUILD)/lua/modules/$(1)"' \
 	    $$(call PKG,cflags,lua5.4 libuv $$(PKGS_$(1))) -c -o $$@ $$<
 endef
 $(foreach m,$(MODULES),$(eval $(call MODULE_RULE,$(m))))

@@ -118,7 +118,7 @@ lint:
 	    [ -z "$$bad" ] || { echo "not formatted (\`make format\`):" $$bad; exit 1; }
 	@luacheck --quiet --no-color .
 	@cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability --inline-suppr \
-	    --suppress=missingIncludeSystem --suppress=nullPointerRedundantCheck -j$(JOBS) -D_GNU_SOURCE '-DRH_SUGAR_FILE="x"' \
+	    --suppress=missingIncludeSystem --suppress=nullPointerRedundantCheck -j$(JOBS) -D_GNU_SOURCE '-DRH_MODULE_LUA="x"' \
 	    '-DRH_LUA_DIR="x"' \
 	    '-DRH_EMBED(a,b)=' -Ihost -I. host guard modules
 	@scripts/lint-rooms

@@ -48,6 +48,29 @@ char *rh_module_path(const char *file)
 int _gnutls_global_init_skip(void);
 int _gnutls_global_init_skip(void) { return 1; }
 
+void rh_push_parts(lua_State *L, const rh_part *parts)
+{
+    lua_newtable(L);
+    for (; parts->name; parts++) {
+        if (luaL_loadbufferx(L, parts->from, (size_t)(parts->end - parts->from), parts->name,
+                             "b") != LUA_OK)
+            lua_error(L);
+        lua_setfield(L, -2, parts->name);
+    }
+}
+
+void *rh_new_object(lua_State *L, size_t size, const char *type, lua_CFunction gc)
+{
+    void *object = lua_newuserdatauv(L, size, 0);
+    memset(object, 0, size);
+    if (luaL_newmetatable(L, type)) {
+        lua_pushcfunction(L, gc);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_setmetatable(L, -2);
+    return object;
+}
+
 static bool plain_name(const char *name)
 {
     return name[0] && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(name);

@@ -24,8 +24,9 @@ typedef struct rh_module_def {
     const void *engine; /* a table of functions for modules that build on this one, or NULL */
 } rh_module_def;
 
+/* RH_MODULE_LUA: the folder of the module's compiled Lua, given by the Makefile. */
 #define RH_MODULE(NAME, OPEN, ENGINE)                                                              \
-    RH_EMBED(rh_sugar, RH_SUGAR_FILE)                                                              \
+    RH_EMBED(rh_sugar, RH_MODULE_LUA "/" NAME ".luac")                                             \
     const rh_module_def rh_module = {RH_MODULE_ABI, RH_HOST_VERSION, NAME,  OPEN,                  \
                                      rh_sugar,      rh_sugar_end,    ENGINE}
 
@@ -38,6 +39,28 @@ typedef struct rh_module_def {
             ".incbin \"" FILE "\"\n"                                                               \
             ".global " #NAME "_end\n" #NAME "_end:\n.byte 0\n"                                     \
             ".popsection\n");
+
+/* The other parts of a module's Lua, beside its sugar, listed once:
+ *      #define PARTS(X) X(words) X(marker)
+ *      RH_PARTS(PARTS)
+ * embeds words.lua and marker.lua of the module's folder for rh_push_parts(L, rh_parts). */
+typedef struct rh_part {
+    const char *name; /* NULL ends a list */
+    const char *from, *end;
+} rh_part;
+
+#define RH_PART_EMBED(NAME) RH_EMBED(rh_part_##NAME, RH_MODULE_LUA "/" #NAME ".luac")
+#define RH_PART_ENTRY(NAME) {#NAME, rh_part_##NAME, rh_part_##NAME##_end},
+#define RH_PARTS(LIST)                                                                             \
+    LIST(RH_PART_EMBED)                                                                            \
+    static const rh_part rh_parts[] = {LIST(RH_PART_ENTRY){NULL, NULL, NULL}};
+
+/* Pushes a table: the chunk of each part by its name. Raises where one does not load. */
+void rh_push_parts(lua_State *L, const rh_part *parts);
+
+/* Pushes an object of `size` bytes, all zero, of the type `type`, which luaL_checkudata knows; `gc` frees what it
+ * holds, also of one that stayed zero. Returns it; Lua owns it. */
+void *rh_new_object(lua_State *L, size_t size, const char *type, lua_CFunction gc);
 
 /* Loads `modules/<name>.so` (searched in $ROLLOUTHOST_MODULES, beside the executable, ../lib/rollouthost)
  * and returns its definition; the object stays loaded for the life of the process. NULL: there is no such

@@ -13,6 +13,7 @@
 
 #include "core/command.h"
 #include "core/luaerror.h"
+#include "core/module.h"
 #include "core/secret.h"
 #include "core/task.h"
 #include "watch.h"
@@ -72,9 +73,7 @@ static int native_command(lua_State *L)
                             .log_path = field(L, "log"),
                             .argv = argv,
                             .capture = CAPTURE};
-    rh_command **box = lua_newuserdatauv(L, sizeof(rh_command *), 0);
-    *box = NULL;
-    luaL_setmetatable(L, COMMAND);
+    rh_command **box = rh_new_object(L, sizeof(rh_command *), COMMAND, command_gc);
     const int result = lua_gettop(L);
     lua_getfield(L, 1, "argv");
     size_t count = lua_rawlen(L, -1);
@@ -171,10 +170,5 @@ void rh_database_bind_commands(lua_State *L)
                                          {"stop_command", native_stop_command},
                                          {"command_state", native_command_state},
                                          {NULL, NULL}};
-    if (luaL_newmetatable(L, COMMAND)) {
-        lua_pushcfunction(L, command_gc);
-        lua_setfield(L, -2, "__gc");
-    }
-    lua_pop(L, 1);
     luaL_setfuncs(L, functions, 0);
 }

@@ -49,14 +49,7 @@ static int parts_gc(lua_State *L)
 
 static parts *new_parts(lua_State *L)
 {
-    parts *made = lua_newuserdatauv(L, sizeof *made, 0);
-    memset(made, 0, sizeof *made);
-    if (luaL_newmetatable(L, "rollout.docker.parts")) {
-        lua_pushcfunction(L, parts_gc);
-        lua_setfield(L, -2, "__gc");
-    }
-    lua_setmetatable(L, -2);
-    return made;
+    return rh_new_object(L, sizeof(parts), "rollout.docker.parts", parts_gc);
 }
 
 /* Texts stay on the stack, so that they stay valid. */
@@ -361,47 +354,9 @@ static int native_environment(lua_State *L)
     return 1;
 }
 
-RH_EMBED(rh_docker_address_lua, RH_LUA_DIR "/modules/docker/address.luac")
-RH_EMBED(rh_docker_engine_lua, RH_LUA_DIR "/modules/docker/engine.luac")
-RH_EMBED(rh_docker_container_lua, RH_LUA_DIR "/modules/docker/container.luac")
-RH_EMBED(rh_docker_output_lua, RH_LUA_DIR "/modules/docker/output.luac")
-RH_EMBED(rh_docker_exec_lua, RH_LUA_DIR "/modules/docker/exec.luac")
-RH_EMBED(rh_docker_create_lua, RH_LUA_DIR "/modules/docker/create.luac")
-RH_EMBED(rh_docker_health_lua, RH_LUA_DIR "/modules/docker/health.luac")
-RH_EMBED(rh_docker_image_lua, RH_LUA_DIR "/modules/docker/image.luac")
-RH_EMBED(rh_docker_place_lua, RH_LUA_DIR "/modules/docker/place.luac")
-RH_EMBED(rh_docker_compose_lua, RH_LUA_DIR "/modules/docker/compose.luac")
-RH_EMBED(rh_docker_command_lua, RH_LUA_DIR "/modules/docker/command.luac")
-
-static const struct {
-    const char *name, *from, *end;
-} lua_parts[] = {
-    {"address", rh_docker_address_lua, rh_docker_address_lua_end},
-    {"engine", rh_docker_engine_lua, rh_docker_engine_lua_end},
-    {"container", rh_docker_container_lua, rh_docker_container_lua_end},
-    {"output", rh_docker_output_lua, rh_docker_output_lua_end},
-    {"exec", rh_docker_exec_lua, rh_docker_exec_lua_end},
-    {"create", rh_docker_create_lua, rh_docker_create_lua_end},
-    {"health", rh_docker_health_lua, rh_docker_health_lua_end},
-    {"image", rh_docker_image_lua, rh_docker_image_lua_end},
-    {"place", rh_docker_place_lua, rh_docker_place_lua_end},
-    {"compose", rh_docker_compose_lua, rh_docker_compose_lua_end},
-    {"command", rh_docker_command_lua, rh_docker_command_lua_end},
-};
-
-static void add_parts(lua_State *L)
-{
-    lua_newtable(L);
-    for (size_t i = 0; i < sizeof lua_parts / sizeof *lua_parts; i++) {
-        lua_pushfstring(L, "=modules/docker/%s.lua", lua_parts[i].name);
-        if (luaL_loadbufferx(L, lua_parts[i].from, (size_t)(lua_parts[i].end - lua_parts[i].from),
-                             lua_tostring(L, -1), "b") != LUA_OK)
-            lua_error(L);
-        lua_remove(L, -2);
-        lua_setfield(L, -2, lua_parts[i].name);
-    }
-    lua_setfield(L, -2, "parts");
-}
+#define PARTS(X) X(address) X(engine) X(container) X(output) X(exec) X(create) X(health)           \
+    X(image) X(place) X(compose) X(command)
+RH_PARTS(PARTS)
 
 static int open_docker(lua_State *L)
 {
@@ -412,7 +367,8 @@ static int open_docker(lua_State *L)
     rh_docker_use(http);
     add_folders(L);
     luaL_newlib(L, functions);
-    add_parts(L);
+    rh_push_parts(L, rh_parts);
+    lua_setfield(L, -2, "parts");
     return 1;
 }
 

@@ -100,41 +100,8 @@ static int native_absolute(lua_State *L)
     return 1;
 }
 
-RH_EMBED(rh_git_command_lua, RH_LUA_DIR "/modules/git/command.luac")
-RH_EMBED(rh_git_read_lua, RH_LUA_DIR "/modules/git/read.luac")
-RH_EMBED(rh_git_refs_lua, RH_LUA_DIR "/modules/git/refs.luac")
-RH_EMBED(rh_git_place_lua, RH_LUA_DIR "/modules/git/place.luac")
-RH_EMBED(rh_git_move_lua, RH_LUA_DIR "/modules/git/move.luac")
-RH_EMBED(rh_git_pull_lua, RH_LUA_DIR "/modules/git/pull.luac")
-RH_EMBED(rh_git_revert_lua, RH_LUA_DIR "/modules/git/revert.luac")
-RH_EMBED(rh_git_copy_lua, RH_LUA_DIR "/modules/git/copy.luac")
-
-static const struct {
-    const char *name, *from, *end;
-} parts[] = {
-    {"command", rh_git_command_lua, rh_git_command_lua_end},
-    {"read", rh_git_read_lua, rh_git_read_lua_end},
-    {"refs", rh_git_refs_lua, rh_git_refs_lua_end},
-    {"place", rh_git_place_lua, rh_git_place_lua_end},
-    {"move", rh_git_move_lua, rh_git_move_lua_end},
-    {"pull", rh_git_pull_lua, rh_git_pull_lua_end},
-    {"revert", rh_git_revert_lua, rh_git_revert_lua_end},
-    {"copy", rh_git_copy_lua, rh_git_copy_lua_end},
-};
-
-static void add_parts(lua_State *L)
-{
-    lua_newtable(L);
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        lua_pushfstring(L, "=modules/git/%s.lua", parts[i].name);
-        if (luaL_loadbufferx(L, parts[i].from, (size_t)(parts[i].end - parts[i].from),
-                             lua_tostring(L, -1), "b") != LUA_OK)
-            lua_error(L);
-        lua_remove(L, -2);
-        lua_setfield(L, -2, parts[i].name);
-    }
-    lua_setfield(L, -2, "parts");
-}
+#define PARTS(X) X(command) X(read) X(refs) X(place) X(move) X(pull) X(revert) X(copy)
+RH_PARTS(PARTS)
 
 static int open_git(lua_State *L)
 {
@@ -143,7 +110,8 @@ static int open_git(lua_State *L)
                                          {"absolute", native_absolute},
                                          {NULL, NULL}};
     luaL_newlib(L, functions);
-    add_parts(L);
+    rh_push_parts(L, rh_parts);
+    lua_setfield(L, -2, "parts");
     return 1;
 }
 

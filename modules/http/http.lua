@@ -1,15 +1,12 @@
 -- http: requests to servers. An answer of any status is a result; only where none came is there an error.
 local native, rt = ...
 
-local function part(name, ...)
-    return assert(load(native.parts[name], "=[rollout.http." .. name .. "]", "b"))(...)
-end
-
-local asked = part("arguments", rt)
+local parts = native.parts
+local asked = parts.arguments(rt)
 local with, describe = asked.with, asked.describe
 
 local http = {}
-local sessions = part("session", rt, asked, native, http)
+local sessions = parts.session(rt, asked, native, http)
 
 -- What may pass by itself, and so is worth another attempt.
 local TRANSIENT_STATUS = { [429] = true, [502] = true, [503] = true, [504] = true }
@@ -309,7 +306,7 @@ http.sha256 = rt.effect {
     end,
 }
 
-http.sample = part("sample", rt, asked, function(args)
+http.sample = parts.sample(rt, asked, function(args)
     return sessions.exchange(args, function()
         return native.sample(with(args, { jar = sessions.jar(args) }))
     end)
@@ -319,6 +316,6 @@ end)
 http.session = sessions.new
 
 local client = { exchange = exchange, shape = shape, at_path = at_path, excerpt = excerpt, one_of = one_of }
-http.check = part("check", rt, asked, client, part("conditions", rt, asked, client))
+http.check = parts.check(rt, asked, client, parts.conditions(rt, asked, client))
 
 return http

@@ -195,17 +195,8 @@ static int close_engine(lua_State *L)
     return 0;
 }
 
-RH_EMBED(rh_http_arguments, RH_LUA_DIR "/modules/http/arguments.luac")
-RH_EMBED(rh_http_sample_part, RH_LUA_DIR "/modules/http/sample.luac")
-RH_EMBED(rh_http_conditions, RH_LUA_DIR "/modules/http/conditions.luac")
-RH_EMBED(rh_http_session, RH_LUA_DIR "/modules/http/session.luac")
-RH_EMBED(rh_http_check, RH_LUA_DIR "/modules/http/check.luac")
-
-static void set_part(lua_State *L, const char *name, const char *text, const char *end)
-{
-    lua_pushlstring(L, text, (size_t)(end - text));
-    lua_setfield(L, -2, name);
-}
+#define PARTS(X) X(arguments) X(sample) X(conditions) X(session) X(check)
+RH_PARTS(PARTS)
 
 static int open_http(lua_State *L)
 {
@@ -218,12 +209,7 @@ static int open_http(lua_State *L)
                                          {"hmac", hmac},
                                          {NULL, NULL}};
     luaL_newlib(L, functions);
-    lua_createtable(L, 0, 5);
-    set_part(L, "arguments", rh_http_arguments, rh_http_arguments_end);
-    set_part(L, "sample", rh_http_sample_part, rh_http_sample_part_end);
-    set_part(L, "conditions", rh_http_conditions, rh_http_conditions_end);
-    set_part(L, "session", rh_http_session, rh_http_session_end);
-    set_part(L, "check", rh_http_check, rh_http_check_end);
+    rh_push_parts(L, rh_parts);
     lua_setfield(L, -2, "parts");
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, close_engine);

@@ -5,6 +5,7 @@
 #include "core/json.h"
 #include "core/luaerror.h"
 #include "core/mask.h"
+#include "core/module.h"
 #include "core/secret.h"
 
 #include <lua5.4/lauxlib.h>
@@ -31,14 +32,7 @@ static int parts_gc(lua_State *L)
 
 static rh_http_parts *new_parts(lua_State *L)
 {
-    rh_http_parts *parts = lua_newuserdatauv(L, sizeof *parts, 0);
-    memset(parts, 0, sizeof *parts);
-    if (luaL_newmetatable(L, "rollout.http.parts")) {
-        lua_pushcfunction(L, parts_gc);
-        lua_setfield(L, -2, "__gc");
-    }
-    lua_setmetatable(L, -2);
-    return parts;
+    return rh_new_object(L, sizeof(rh_http_parts), "rollout.http.parts", parts_gc);
 }
 
 /* The text at idx, which libcurl takes as a C string. */
@@ -206,13 +200,7 @@ static int jar_gc(lua_State *L)
 /* native.jar() → a jar for the field `jar` of requests */
 int rh_http_jar_lua(lua_State *L)
 {
-    rh_http_jar **jar = lua_newuserdatauv(L, sizeof(rh_http_jar *), 0);
-    *jar = NULL;
-    if (luaL_newmetatable(L, JAR)) {
-        lua_pushcfunction(L, jar_gc);
-        lua_setfield(L, -2, "__gc");
-    }
-    lua_setmetatable(L, -2);
+    rh_http_jar **jar = rh_new_object(L, sizeof(rh_http_jar *), JAR, jar_gc);
     *jar = rh_http_jar_new();
     if (!*jar)
         rh_raisef(L, "http", "libcurl is out of memory");

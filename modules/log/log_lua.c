@@ -174,9 +174,7 @@ static int native_scanner(lua_State *L)
     lua_getfield(L, 1, "ignore_case");
     options.ignore_case = lua_toboolean(L, -1);
     options.place = place_field(L, &place) ? &place : NULL;
-    rh_log **box = lua_newuserdatauv(L, sizeof *box, 0);
-    *box = NULL;
-    luaL_setmetatable(L, SCANNER);
+    rh_log **box = rh_new_object(L, sizeof *box, SCANNER, scanner_gc);
     *box = rh_log_new(path, &options, &error);
     if (!*box) {
         rh_error_module(&error, "log");
@@ -225,11 +223,6 @@ static int open_log(lua_State *L)
     static const luaL_Reg functions[] = {{"scanner", native_scanner}, {"advance", native_advance},
                                          {"busy", native_busy},       {"mark", native_mark},
                                          {"wait", native_wait},       {NULL, NULL}};
-    if (luaL_newmetatable(L, SCANNER)) {
-        lua_pushcfunction(L, scanner_gc);
-        lua_setfield(L, -2, "__gc");
-    }
-    lua_pop(L, 1);
     luaL_newlib(L, functions);
     set_integer(L, "longest", RH_LOG_LINE - 3);
     return 1;

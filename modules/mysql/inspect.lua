@@ -315,7 +315,7 @@ function M.orphans(query, where, expected)
     return found
 end
 
-for name, read in pairs(native.health(native, rt)(find, of_tables)) do
+for name, read in pairs(native.parts.health(native, rt)(find, of_tables)) do
     M[name] = read
 end
 

@@ -48,16 +48,16 @@ end
 
 local driver = {
     name = "mysql", null = M.null, native = native, databases = databases, reads = READS, first_word = first_word,
-    open = open, read = read, marker = native.marker(native, rt, first_word),
+    open = open, read = read, marker = native.parts.marker(native, rt, first_word),
 }
 
-local schema = native.schema(native, rt)
-local client = native.client(native, rt, shared, driver)
-local position = native.position(native, rt, schema)
-driver.backup = native.backup(native, rt, shared, driver, schema, client, position)
-native.swap(native, rt, schema, client, driver.backup)
+local schema = native.parts.schema(native, rt)
+local client = native.parts.client(native, rt, shared, driver)
+local position = native.parts.position(native, rt, schema)
+driver.backup = native.parts.backup(native, rt, shared, driver, schema, client, position)
+native.parts.swap(native, rt, schema, client, driver.backup)
 
-driver.inspect = native.inspect(native, rt)
+driver.inspect = native.parts.inspect(native, rt)
 
 local methods = shared.module(driver)
 

@@ -107,9 +107,7 @@ static int native_config(lua_State *L)
 {
     rh_error error = {0};
     lua_settop(L, 1);
-    rh_mysql_config **box = lua_newuserdatauv(L, sizeof *box, 0);
-    *box = NULL;
-    luaL_setmetatable(L, CONFIG);
+    rh_mysql_config **box = rh_new_object(L, sizeof *box, CONFIG, config_gc);
     if (lua_istable(L, 1)) {
         *box = rh_mysql_config_new();
         if (!config_from_table(L, *box, &error))
@@ -166,9 +164,7 @@ static int connection_gc(lua_State *L)
 static int push_connection(rh_op *op, lua_State *L)
 {
     rh_mysql_connect *connect = (rh_mysql_connect *)op;
-    rh_mysql **box = lua_newuserdatauv(L, sizeof *box, 0);
-    *box = NULL;
-    luaL_setmetatable(L, CONNECTION);
+    rh_mysql **box = rh_new_object(L, sizeof *box, CONNECTION, connection_gc);
     *box = connect->connection;
     connect->connection = NULL;
     return 1;
@@ -403,32 +399,9 @@ static int native_query(lua_State *L)
 
 /* The module ---------------------------------------------------------------------------------------- */
 
-RH_EMBED(rh_mysql_schema_lua, RH_LUA_DIR "/modules/mysql/schema.luac")
-RH_EMBED(rh_mysql_client_lua, RH_LUA_DIR "/modules/mysql/client.luac")
-RH_EMBED(rh_mysql_marker_lua, RH_LUA_DIR "/modules/mysql/marker.luac")
-RH_EMBED(rh_mysql_position_lua, RH_LUA_DIR "/modules/mysql/position.luac")
-RH_EMBED(rh_mysql_backup_lua, RH_LUA_DIR "/modules/mysql/backup.luac")
-RH_EMBED(rh_mysql_swap_lua, RH_LUA_DIR "/modules/mysql/swap.luac")
-RH_EMBED(rh_mysql_inspect_lua, RH_LUA_DIR "/modules/mysql/inspect.luac")
-RH_EMBED(rh_mysql_health_lua, RH_LUA_DIR "/modules/mysql/health.luac")
-
-static void add_part(lua_State *L, const char *name, const char *from, const char *end)
-{
-    lua_pushfstring(L, "=modules/mysql/%s.lua", name);
-    if (luaL_loadbufferx(L, from, (size_t)(end - from), lua_tostring(L, -1), "b") != LUA_OK)
-        lua_error(L);
-    lua_remove(L, -2);
-    lua_setfield(L, -2, name);
-}
-
-static void new_type(lua_State *L, const char *name, lua_CFunction gc)
-{
-    if (luaL_newmetatable(L, name)) {
-        lua_pushcfunction(L, gc);
-        lua_setfield(L, -2, "__gc");
-    }
-    lua_pop(L, 1);
-}
+#define PARTS(X) X(schema) X(client) X(marker) X(position) X(backup) X(swap) X(inspect)            \
+    X(health)
+RH_PARTS(PARTS)
 
 static int open_mysql(lua_State *L)
 {
@@ -438,17 +411,9 @@ static int open_mysql(lua_State *L)
         {"query", native_query},     {"usable", native_usable},
         {"close", native_close},     {NULL, NULL},
     };
-    new_type(L, CONFIG, config_gc);
-    new_type(L, CONNECTION, connection_gc);
     luaL_newlib(L, functions);
-    add_part(L, "schema", rh_mysql_schema_lua, rh_mysql_schema_lua_end);
-    add_part(L, "client", rh_mysql_client_lua, rh_mysql_client_lua_end);
-    add_part(L, "marker", rh_mysql_marker_lua, rh_mysql_marker_lua_end);
-    add_part(L, "position", rh_mysql_position_lua, rh_mysql_position_lua_end);
-    add_part(L, "backup", rh_mysql_backup_lua, rh_mysql_backup_lua_end);
-    add_part(L, "swap", rh_mysql_swap_lua, rh_mysql_swap_lua_end);
-    add_part(L, "inspect", rh_mysql_inspect_lua, rh_mysql_inspect_lua_end);
-    add_part(L, "health", rh_mysql_health_lua, rh_mysql_health_lua_end);
+    rh_push_parts(L, rh_parts);
+    lua_setfield(L, -2, "parts");
     return 1;
 }
 

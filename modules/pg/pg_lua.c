@@ -20,7 +20,6 @@
 #include "core/module.h"
 #include "core/secret.h"
 #include "core/task.h"
-#include "parts_lua.h"
 #include "value.h"
 
 #include <lua5.4/lauxlib.h>
@@ -114,9 +113,7 @@ static int native_config(lua_State *L)
     rh_error error = {0};
     bool numbers = lua_toboolean(L, 2);
     lua_settop(L, 1);
-    rh_pg_config **box = lua_newuserdatauv(L, sizeof *box, 0);
-    *box = NULL;
-    luaL_setmetatable(L, CONFIG);
+    rh_pg_config **box = rh_new_object(L, sizeof *box, CONFIG, config_gc);
     if (lua_istable(L, 1)) {
         *box = rh_pg_config_new();
         rh_pg_config_set_numbers(*box, numbers);
@@ -192,9 +189,7 @@ static int connection_gc(lua_State *L)
 static int push_connection(rh_op *op, lua_State *L)
 {
     rh_pg_connect *connect = (rh_pg_connect *)op;
-    rh_pg **box = lua_newuserdatauv(L, sizeof *box, 0);
-    *box = NULL;
-    luaL_setmetatable(L, CONNECTION);
+    rh_pg **box = rh_new_object(L, sizeof *box, CONNECTION, connection_gc);
     *box = connect->connection;
     connect->connection = NULL;
     return 1;
@@ -393,14 +388,9 @@ static int native_query(lua_State *L)
 
 /* The module ---------------------------------------------------------------------------------------- */
 
-static void new_type(lua_State *L, const char *name, lua_CFunction gc)
-{
-    if (luaL_newmetatable(L, name)) {
-        lua_pushcfunction(L, gc);
-        lua_setfield(L, -2, "__gc");
-    }
-    lua_pop(L, 1);
-}
+#define PARTS(X) X(words) X(marker) X(catalog) X(normal) X(fingerprint) X(backup) X(clients)       \
+    X(databases) X(health) X(inspect) X(in_place) X(preflight) X(snapshot) X(swap) X(written)
+RH_PARTS(PARTS)
 
 static int open_pg(lua_State *L)
 {
@@ -411,10 +401,9 @@ static int open_pg(lua_State *L)
         {"busy", native_busy},     {"close", native_close},
         {"server", native_server}, {NULL, NULL},
     };
-    new_type(L, CONFIG, config_gc);
-    new_type(L, CONNECTION, connection_gc);
     luaL_newlib(L, functions);
-    rh_pg_bind_parts(L);
+    rh_push_parts(L, rh_parts);
+    lua_setfield(L, -2, "parts");
     return 1;
 }
 

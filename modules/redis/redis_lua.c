@@ -31,14 +31,7 @@ static int free_parts(lua_State *L)
 
 static struct parts *new_parts(lua_State *L)
 {
-    struct parts *parts = lua_newuserdatauv(L, sizeof *parts, 0);
-    *parts = (struct parts){0};
-    if (luaL_newmetatable(L, "redis.parts")) {
-        lua_pushcfunction(L, free_parts);
-        lua_setfield(L, -2, "__gc");
-    }
-    lua_setmetatable(L, -2);
-    return parts;
+    return rh_new_object(L, sizeof(struct parts), "redis.parts", free_parts);
 }
 
 static void set_text(lua_State *L, const char *field, char **to)

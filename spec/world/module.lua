@@ -28,7 +28,7 @@ function module.build(name, sugar, folder)
     files.write(path .. ".lua", sugar)
     files.write(path .. ".c", SOURCE:format(name))
     must { "lua5.4", "mk/compile.lua", "rollout." .. name, path .. ".lua", path .. ".luac" }
-    must { "gcc", "-shared", "-fPIC", "-Ihost", ('-DRH_SUGAR_FILE="%s.luac"'):format(path), "-o", path .. ".so", path .. ".c" }
+    must { "gcc", "-shared", "-fPIC", "-Ihost", ('-DRH_MODULE_LUA="%s"'):format(folder), "-o", path .. ".so", path .. ".c" }
     os.remove(path .. ".lua") -- a shipped module in Lua would be found by it
     return folder
 end
