@@ -38,44 +38,38 @@ return function(driver, lib)
         end
     end
 
-    -- The first manifest that is the recorded one; the archive beside it is not read.
-    local function read_manifest(job)
+    -- The first of the backup and its copies that `why_not(here, manifest)` has nothing against.
+    local function first_good(job, why_not)
         local complaints = {}
         for _, path in ipairs { job.args.path, table.unpack(job.args.copies) } do
             local here = fetched(job, path, complaints)
             local why, manifest
             if here then
                 why, manifest = archive.manifest_of(here, job.args.manifest_sha256)
+                why = why or why_not(here, manifest)
             end
-            if manifest then
+            if here and not why then
                 job.manifest = manifest
-                return refuse_foreign(job)
+                refuse_foreign(job)
+                return here, path
             end
             complaints[#complaints + 1] = why
         end
         refuse_damaged(complaints)
     end
 
-    -- The first of the backup and its copies that is whole, with its manifest.
+    -- The archive beside it is not read.
+    local function read_manifest(job)
+        first_good(job, function() end)
+    end
+
     local function choose_archive(job)
-        local complaints = {}
-        for _, path in ipairs { job.args.path, table.unpack(job.args.copies) } do
-            local here = fetched(job, path, complaints)
-            local why, manifest
-            if here then
-                why, manifest = archive.manifest_of(here, job.args.manifest_sha256)
-                if manifest and manifest.sha256 and job.args.sha256 and manifest.sha256 ~= job.args.sha256 then
-                    why = here .. " has the manifest of another backup"
-                end
-                why = why or archive.damage(here, manifest)
+        job.file, job.file_name = first_good(job, function(here, manifest)
+            if manifest.sha256 and job.args.sha256 and manifest.sha256 ~= job.args.sha256 then
+                return here .. " has the manifest of another backup"
             end
-            if here and not why then
-                job.file, job.file_name, job.manifest = here, path, manifest
-                return refuse_foreign(job)
-            end
-            complaints[#complaints + 1] = why
-        end
-        refuse_damaged(complaints)
+            return archive.damage(here, manifest)
+        end)
     end
 
     local function prove(job, name, what)
