@@ -17,20 +17,10 @@ typedef rh_http_transfer transfer;
 
 static rh_http_multi *shared; /* of all requests, so that connections are used again */
 
-static void free_handle(uv_handle_t *handle) { free(handle); }
-
 /* ---- how it ends ---- */
-
-static void close_delay(transfer *t)
-{
-    if (t->delay)
-        uv_close((uv_handle_t *)t->delay, free_handle);
-    t->delay = NULL;
-}
 
 void rh_http_transfer_free(transfer *t)
 {
-    close_delay(t);
     curl_easy_cleanup(t->easy);
     curl_slist_free_all(t->headers);
     rh_http_certificate_release(t->certificate);
@@ -243,13 +233,6 @@ static void prepare(transfer *t)
     send_now(t);
 }
 
-static void delay_over(uv_timer_t *timer)
-{
-    transfer *t = timer->data;
-    close_delay(t);
-    prepare(t);
-}
-
 static bool is_http(const char *url)
 {
     return strncasecmp(url, "http://", 7) == 0 || strncasecmp(url, "https://", 8) == 0;
@@ -300,14 +283,7 @@ bool rh_http_start(rh_http_request *request, const rh_http_spec *spec, rh_error 
     if (!t)
         return false;
     request->transfer = t;
-    if (spec->delay_ms > 0) {
-        t->delay = rh_alloc(sizeof *t->delay);
-        uv_timer_init(rh_loop(), t->delay);
-        t->delay->data = t;
-        uv_timer_start(t->delay, delay_over, (uint64_t)spec->delay_ms, 0);
-    } else {
-        prepare(t);
-    }
+    prepare(t);
     return true;
 }
 

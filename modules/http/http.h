@@ -79,8 +79,7 @@ typedef struct rh_http_spec {
     bool public_only;     /* connect to no private address: code "private_address" */
     bool certificate;     /* tell of the server's certificate: takes a new connection */
     const char *progress; /* key of a step that is told how many bytes have gone; or NULL */
-    int64_t delay_ms;     /* wait this long before sending: a retry's pause */
-    int64_t timeout_ms;   /* for the whole request, after the delay; <= 0: none but the task's */
+    int64_t timeout_ms;   /* for the whole request; <= 0: none but the task's */
     int64_t connect_timeout_ms; /* <= 0: 10 s */
     int64_t stall_ms;           /* not one byte for so long ends it with "timeout"; <= 0: it may */
     size_t max_body;            /* bytes, after decompression; 0: RH_HTTP_MAX_BODY */

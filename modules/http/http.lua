@@ -55,17 +55,16 @@ local function redirected(args, request, response)
 end
 
 -- One attempt, redirects included; `left` says how many ms there are.
-local function attempt(args, delay, left)
-    local request = with(args, { delay = delay, jar = sessions.jar(args) })
+local function attempt(args, left)
+    local request = with(args, { jar = sessions.jar(args) })
     for _ = 0, args.redirects do
-        request.timeout = left() - (request.delay or 0)
+        request.timeout = left()
         local response = native.request(request)
         if args.redirects == 0 or not response.redirect then
             response.url = request.url
             return response
         end
         request = redirected(args, request, response)
-        request.delay = nil
     end
     rt.raise("redirect", ("%s: more than %d redirects; the last one points to %s")
         :format(describe(args), args.redirects, request.url))
@@ -77,9 +76,9 @@ local function send(args)
         return math.max(deadline - rt.now(), 1)
     end
     if not args.retry then
-        return attempt(args, nil, left)
+        return attempt(args, left)
     end
-    local delay, backoff = nil, args.retry.backoff
+    local backoff = args.retry.backoff
     local statuses, errors = TRANSIENT_STATUS, TRANSIENT_ERROR
     if args.class == "unsafe" then
         statuses, errors = REFUSED_STATUS, REFUSED_ERROR
@@ -90,17 +89,19 @@ local function send(args)
         end
     end
     for n = 1, args.retry.times do
-        local ok, result = pcall(attempt, args, delay, left)
+        local ok, result = pcall(attempt, args, left)
         local again = ok and statuses[result.status]
             or not ok and type(result) == "table" and errors[result.code]
         local told = ok and result.retry_after * 1000 or 0
-        delay, backoff = math.max(backoff, told), math.min(backoff * 2, args.retry.max)
-        if not again or n == args.retry.times or told > args.retry.max or delay >= left() then
+        local pause = math.max(backoff, told)
+        if not again or n == args.retry.times or told > args.retry.max or pause >= left() then
             if not ok then
                 error(result, 0)
             end
             return result
         end
+        backoff = math.min(backoff * 2, args.retry.max)
+        rt.sleep(pause)
     end
 end
 

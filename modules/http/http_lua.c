@@ -10,13 +10,13 @@
  *   native.base64(text) → text
  *   native.hmac(key, text[, encoded]) → HMAC-SHA-256 in hex; the key is a text or a secret, where `encoded` in base64, after
  *       "whsec_" or not
- *   native.parts → { arguments, check, … }: sources of the sugar's parts
+ *   native.parts → { arguments, check, … }: the chunks of the sugar's parts
  *
  * Fields of a request: method, url (text), query and form (arrays of { name, value }), json (any value),
  * body (text), file, file_offset, file_size, to, to_mark, to_mode, progress (key), digest, sha256, stall (ms), aws { access_key,
  * secret_key, session_token, region, service }, headers (array of { name, value }), bearer, user and password (text), ca, certificate_file,
  * key_file, proxy,
- * unix_socket, delay, timeout, connect_timeout (ms), max_body (bytes), once, certificate, public_only, jar, multipart (array of
+ * unix_socket, timeout, connect_timeout (ms), max_body (bytes), once, certificate, public_only, jar, multipart (array of
  * { name, text | file, filename, type }). A text is a string or a
  * secret; secrets are opened here, also inside `json`. */
 #include "binding.h"

@@ -15,7 +15,6 @@ typedef struct rh_mail_transfer {
     rh_mail *mail;
     struct curl_slist *to;
     rh_http_certificate *certificate;
-    uv_timer_t *delay; /* while it waits to be sent */
     rh_buffer message;
     size_t sent; /* of the message */
     bool added;  /* to the multi handle */
@@ -25,18 +24,8 @@ typedef struct rh_mail_transfer {
 
 static rh_http_multi *mailing;
 
-static void free_handle(uv_handle_t *handle) { free(handle); }
-
-static void close_delay(transfer *t)
-{
-    if (t->delay)
-        uv_close((uv_handle_t *)t->delay, free_handle);
-    t->delay = NULL;
-}
-
 static void free_transfer(transfer *t)
 {
-    close_delay(t);
     curl_easy_cleanup(t->easy);
     curl_slist_free_all(t->to);
     rh_http_certificate_release(t->certificate);
@@ -235,13 +224,6 @@ static void send_now(transfer *t)
     rh_http_multi_add(mailing, t->easy);
 }
 
-static void delay_over(uv_timer_t *timer)
-{
-    transfer *t = timer->data;
-    close_delay(t);
-    send_now(t);
-}
-
 bool rh_mail_start(rh_mail *mail, const rh_mail_spec *spec, rh_error *error)
 {
     if (!mailing && !(mailing = rh_http_multi_new(1, finished, error)))
@@ -257,14 +239,7 @@ bool rh_mail_start(rh_mail *mail, const rh_mail_spec *spec, rh_error *error)
         return false;
     }
     mail->transfer = t;
-    if (spec->delay_ms > 0) {
-        t->delay = rh_alloc(sizeof *t->delay);
-        uv_timer_init(rh_loop(), t->delay);
-        t->delay->data = t;
-        uv_timer_start(t->delay, delay_over, (uint64_t)spec->delay_ms, 0);
-    } else {
-        send_now(t);
-    }
+    send_now(t);
     return true;
 }
 

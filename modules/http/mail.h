@@ -25,7 +25,6 @@ typedef struct rh_mail_spec {
     const char *message;         /* headers and body, lines ended by CRLF */
     size_t size;
     int64_t timeout_ms; /* <= 0: 30 s */
-    int64_t delay_ms;   /* wait this long before sending: a retry's pause */
 } rh_mail_spec;
 
 typedef struct rh_mail {

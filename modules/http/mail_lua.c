@@ -1,4 +1,4 @@
-/* native.mail{ url, clear, user, password, bearer (text or secret), ca, from, to = { "a@example.com", … }, message, timeout, delay
+/* native.mail{ url, clear, user, password, bearer (text or secret), ca, from, to = { "a@example.com", … }, message, timeout
  * (ms) } ⏳ → the server's last line */
 #include "binding.h"
 #include "mail.h"
@@ -72,7 +72,6 @@ int rh_http_mail_lua(lua_State *L)
     lua_getfield(L, 1, "clear");
     spec.clear = lua_toboolean(L, -1);
     spec.timeout_ms = rh_http_integer(L, "timeout", 0);
-    spec.delay_ms = rh_http_integer(L, "delay", 0);
     recipients(L, to);
     if (!spec.url || !spec.from)
         rh_raisef(L, "usage", "a message has a url and a from");

@@ -262,7 +262,6 @@ rh_http_parts *rh_http_read_spec(lua_State *L, rh_http_spec *spec)
         .headers = parts->headers,
         .body = has_body ? parts->body.data : NULL,
         .body_size = parts->body.size,
-        .delay_ms = rh_http_integer(L, "delay", 0),
         .timeout_ms = rh_http_integer(L, "timeout", 0),
         .connect_timeout_ms = rh_http_integer(L, "connect_timeout", 0),
         .max_body = (size_t)rh_http_integer(L, "max_body", 0),

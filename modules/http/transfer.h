@@ -24,7 +24,6 @@ typedef struct rh_http_transfer {
     rh_http_request *request;
     struct curl_slist *headers;
     rh_http_certificate *certificate;
-    uv_timer_t *delay; /* while the request waits to be sent */
     rh_buffer upload;
     rh_http_file *source; /* a file that is sent, or NULL */
     curl_mime *form;

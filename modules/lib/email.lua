@@ -139,17 +139,18 @@ local function named(where)
 end
 
 local function deliver(where, from, to, message)
-    local delay = 0
+    local pause = PAUSE
     for n = 1, TIMES do
         local ok, said = pcall(native.mail, { url = where.url, clear = where.tls == "none", user = where.user,
             password = where.password, bearer = where.bearer, ca = where.ca, from = from, to = to, message = message,
-            timeout = where.timeout, delay = delay })
+            timeout = where.timeout })
         if ok then
             return said
         elseif n == TIMES or type(said) ~= "table" or not UNTAKEN[said.code] then
             error(said, 0)
         end
-        delay = delay == 0 and PAUSE or delay * 2
+        rt.sleep(pause)
+        pause = pause * 2
     end
 end
 
