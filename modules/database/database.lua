@@ -15,7 +15,7 @@ local restore = parts.restore(native, rt, work, archive, fingerprint, plain, tol
 local backups = parts.backups(native, rt, work, archive)
 local inspect = parts.inspect(native, rt)
 
-native.shown = parts.shown(rt)
+native.shown, native.reads = parts.shown(rt), parts.reads()
 
 for name, fn in pairs(work) do
     native[name] = fn

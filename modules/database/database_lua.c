@@ -8,7 +8,7 @@
 #include <lua5.4/lauxlib.h>
 
 #define PARTS(X) X(work) X(fingerprint) X(archive) X(plain) X(statements) X(since) X(dump)         \
-    X(restore) X(backups) X(inspect) X(judged) X(shown) X(told)
+    X(restore) X(backups) X(inspect) X(judged) X(reads) X(shown) X(told)
 RH_PARTS(PARTS)
 
 static int open_database(lua_State *L)

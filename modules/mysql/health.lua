@@ -2,27 +2,12 @@
 -- grant that shows it, so that an expectation about it is unknown and never holds by chance.
 local _, rt = ...
 
-local shown = rt.native("database").shown
+local database = rt.native "database"
+local shown, set, because = database.shown, database.reads.set, database.reads.because
 local M = {}
 
 local null = rt.json.null
 local PROCESS = "GRANT PROCESS ON *.* shows other users' sessions"
-
-local function set(...)
-    local found = {}
-    for _, name in ipairs { ... } do
-        found[name] = true
-    end
-    return found
-end
-
-local function because(reason, ...)
-    local why = {}
-    for _, name in ipairs { ... } do
-        why[name] = reason
-    end
-    return why
-end
 
 local function number(found)
     return found ~= nil and found ~= null and (math.tointeger(tonumber(found)) or tonumber(found)) or nil

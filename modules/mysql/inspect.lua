@@ -4,6 +4,7 @@
 -- A name is as the schema has it, without quotes: "clients", or "billing.invoices" of another schema.
 local native, rt = ...
 
+local reads = rt.native("database").reads
 local M = {}
 
 local null = rt.json.null
@@ -190,20 +191,6 @@ end
 
 local BATCH = 200
 
-local function count(query, tables, found)
-    for from = 1, #tables, BATCH do
-        local selects = {}
-        for i = from, math.min(from + BATCH - 1, #tables) do
-            selects[#selects + 1] = ("(SELECT COUNT(*) FROM %s) AS n%d"):format(full(tables[i].row), i)
-        end
-        local counted = query("SELECT " .. table.concat(selects, ", "))[1]
-        for i = from, math.min(from + BATCH - 1, #tables) do
-            found[tables[i].name] = counted["n" .. i]
-        end
-    end
-    return found
-end
-
 function M.row_counts(query, where, expected)
     local names, tables = table.move(where, 1, #where, 1, {}), {}
     for _, pair in ipairs(expected or {}) do
@@ -217,7 +204,7 @@ function M.row_counts(query, where, expected)
             tables[i] = { name = row.name, row = row }
         end
     end
-    return count(query, tables, {})
+    return reads.row_counts(query, tables, full, BATCH, {})
 end
 
 local function column(query, tab, name)

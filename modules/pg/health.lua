@@ -3,7 +3,8 @@
 local native, rt = ...
 
 local fingerprint = native.parts.fingerprint(native, rt)
-local shown = rt.native("database").shown
+local database = rt.native "database"
+local shown, set, because = database.shown, database.reads.set, database.reads.because
 local M = {}
 
 local null = rt.json.null
@@ -14,23 +15,6 @@ local function known(found)
         return nil
     end
     return found
-end
-
-local function set(...)
-    local found = {}
-    for _, name in ipairs { ... } do
-        found[name] = true
-    end
-    return found
-end
-
--- The same reason for several fields.
-local function because(reason, ...)
-    local why = {}
-    for _, name in ipairs { ... } do
-        why[name] = reason
-    end
-    return why
 end
 
 -- ---- sessions ----

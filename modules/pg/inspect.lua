@@ -4,7 +4,7 @@
 -- A name is as the database has it, without quotes: "clients" of the search path, or "billing.invoices".
 local native, rt = ...
 
-local catalog = native.parts.catalog(rt)
+local catalog, reads = native.parts.catalog(rt), rt.native("database").reads
 local M = {}
 
 local null = rt.json.null
@@ -217,20 +217,6 @@ end
 
 local BATCH = 500
 
-local function count(query, tables, found)
-    for from = 1, #tables, BATCH do
-        local selects = {}
-        for i = from, math.min(from + BATCH - 1, #tables) do
-            selects[#selects + 1] = ("(SELECT count(*) FROM %s) AS n%d"):format(quote(tables[i].row), i)
-        end
-        local counted = query("SELECT " .. table.concat(selects, ", "))[1]
-        for i = from, math.min(from + BATCH - 1, #tables) do
-            found[tables[i].name] = counted["n" .. i]
-        end
-    end
-    return found
-end
-
 -- Exact; of partitioned tables as a whole. What may not be read is null where it was not asked for by name.
 function M.row_counts(query, where, expected)
     local names, tables, found, why = where, {}, {}, {}
@@ -253,7 +239,7 @@ function M.row_counts(query, where, expected)
             end
         end
     end
-    return count(query, tables, found), { why = why }
+    return reads.row_counts(query, tables, quote, BATCH, found), { why = why }
 end
 
 local function column(query, tab, name)
