@@ -105,8 +105,8 @@ local function begin_tunnel(place, sh)
     while not is_there(socket) do
         if sh.state(id) ~= "alive" then
             local ended = sh.run { id = id, argv = argv }
-            rt.raise("ssh", ("docker: no way to %s%s"):format(place.host, ended.err:find("%S") and ":\n"
-                .. engine.last_lines(ended.err, 5) or ""))
+            rt.raise("ssh", ("docker: no way to %s%s"):format(place.host, ended.err:find("%S") and ":\n  "
+                .. rt.last_lines(ended.err, 5) or ""))
         elseif rt.now() > deadline then
             rt.raise("ssh", ("docker: no way to %s within %s"):format(place.host, rt.show_duration(SSH_MS)))
         end

@@ -59,8 +59,8 @@ end
 
 --- The last lines of what a command said.
 function M.said(result)
-    local said = engine.last_lines(result.err:find("%S") and result.err or result.out, 10)
-    return said ~= "" and ":\n" .. said or ", and it printed nothing"
+    local said = rt.last_lines(result.err:find("%S") and result.err or result.out, 10)
+    return said ~= "" and ":\n  " .. said or ", and it printed nothing"
 end
 
 local function joined(...)

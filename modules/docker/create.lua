@@ -201,9 +201,9 @@ function M.run(handle, options)
             return result
         end
     end
-    local said = engine.last_lines(result.err:find("%S") and result.err or result.out, 8)
+    local said = rt.last_lines(result.err:find("%S") and result.err or result.out, 8)
     rt.raise("exit", ("docker: a container of %s exited with %d%s"):format(tostring(given.image), result.code,
-        said ~= "" and ":\n" .. said or ", and printed nothing"), { code = result.code })
+        said ~= "" and ":\n  " .. said or ", and printed nothing"), { code = result.code })
 end
 
 return M

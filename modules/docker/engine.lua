@@ -67,17 +67,6 @@ function M.compact(fields)
     return kept
 end
 
---- The last lines of a text, each with two spaces before it.
-function M.last_lines(text, count)
-    local lines = {}
-    for line in rt.readable(text):gmatch("[^\r\n]+") do
-        if line:find("%S") then
-            lines[#lines + 1] = "  " .. (#line > 300 and line:sub(1, 300) .. "…" or line)
-        end
-    end
-    return table.concat(lines, "\n", math.max(1, #lines - count + 1))
-end
-
 local address = address_part(native, rt, M)
 M.place, M.reach = address.place, address.reach
 

@@ -44,8 +44,8 @@ end
 local function checked(found)
     local log = found.State.Health and found.State.Health.Log
     local last = log and log[#log]
-    local said = last and last.Output and engine.last_lines(rt.masked(last.Output), 5) or ""
-    return said ~= "" and ("; its health check (exit %s) said:\n%s"):format(tostring(last.ExitCode), said) or ""
+    local said = last and last.Output and rt.last_lines(rt.masked(last.Output), 5) or ""
+    return said ~= "" and ("; its health check (exit %s) said:\n  %s"):format(tostring(last.ExitCode), said) or ""
 end
 
 function M.name(found)

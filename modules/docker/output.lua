@@ -1,5 +1,5 @@
 -- What containers print: bounded, both streams apart, masked as it comes.
-local _, _, engine = ...
+local _, rt, engine = ...
 
 local M = {}
 
@@ -74,13 +74,13 @@ function M.last(of, id, tty, count)
     if not ok then
         return ""
     end
-    return engine.last_lines(found.out .. "\n" .. found.err, count)
+    return rt.last_lines(found.out .. "\n" .. found.err, count)
 end
 
 --- "; its last lines:\n  …"
 function M.said(of, id, tty)
     local text = M.last(of, id, tty, 20)
-    return text ~= "" and "; its last lines:\n" .. text or "; it has printed nothing"
+    return text ~= "" and "; its last lines:\n  " .. text or "; it has printed nothing"
 end
 
 return M

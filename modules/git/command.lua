@@ -100,14 +100,8 @@ end
 
 --- The last lines of what git said, for a person. Never read by the program.
 function command.said(result)
-    local lines = {}
-    local text = result.err:find("%S") and result.err or result.out
-    for line in rt.readable(text):gsub("%z", "\n"):gmatch("[^\r\n]+") do
-        if line:find("%S") and not line:find("^hint: ") then
-            lines[#lines + 1] = #line > 300 and line:sub(1, 300) .. "…" or line
-        end
-    end
-    return #lines > 0 and "; git said:\n  " .. table.concat(lines, "\n  ", math.max(1, #lines - 7)) or ""
+    local said = rt.last_lines(result.err:find("%S") and result.err or result.out, 8, "^hint: ")
+    return said ~= "" and "; git said:\n  " .. said or ""
 end
 
 -- opts: main (the command that the effect is about: after a crash it is found again, and its output is in the step's log),

@@ -70,14 +70,6 @@ local function read_summary(text)
     return found
 end
 
-local function last_lines(text)
-    local lines = {}
-    for line in rt.masked(text):gmatch("[^\n]+") do
-        lines[#lines + 1] = line
-    end
-    return table.concat(lines, "\n  ", math.max(1, #lines - 5))
-end
-
 --- k6.run("loadtest/k6-loadtest.js", { env = { BASE_URL = url }, vus, duration, iterations, arguments = { "--quiet" }, cwd,
 --- timeout = "30m", command = { "k6" } }) → { code, thresholds = { { metric, expression, ok } }, crossed, requests, iterations,
 --- rate, failed, p95, mean, checks_passed, checks_failed, ms }. Crossed thresholds are a result; a test that did not run to its
@@ -109,7 +101,7 @@ k6.run = rt.effect {
         local text = fs.exists(summary) and fs.read(summary, { limit = "16MiB" })
         if ran.code ~= 0 and ran.code ~= THRESHOLDS_CROSSED then
             rt.raise("k6", ("%s did not run to its end (exit %s):\n  %s"):format(named(args), ran.code or ran.signal,
-                last_lines(ran.err .. "\n" .. ran.out)), { code = ran.code })
+                rt.last_lines(rt.masked(ran.err .. "\n" .. ran.out), 6)), { code = ran.code })
         elseif not text then
             rt.raise("k6", named(args) .. ": there is no summary: does the script's own handleSummary leave --summary-export out?")
         end

@@ -208,22 +208,12 @@ local function record(self, before, status)
     }
 end
 
-local function last_lines(text, count)
-    local lines = {}
-    for line in text:gsub("\27%[[%d;?]*%a", ""):gmatch("[^\r\n]+") do
-        if line:find("%S") then
-            lines[#lines + 1] = #line > 300 and line:sub(1, 300) .. "…" or line
-        end
-    end
-    return table.concat(lines, "\n  ", math.max(1, #lines - count + 1))
-end
-
 -- What a person needs now: what was applied, what failed, the way out, and that the backup is there.
 local function failure(self, before, status, ran)
     local applied = without(status.applied, set_of(before.status.applied))
     local lines = { ("%s did not migrate %s: %s"):format(self.given.tool, tostring(self.given.db.name),
         ran.why or ran.ended or "it exited with " .. ran.code) }
-    local said = last_lines(ran.out .. "\n" .. ran.err, 12)
+    local said = rt.last_lines(ran.out .. "\n" .. ran.err, 12)
     if said ~= "" and not ran.ended then
         lines[#lines + 1] = "it said:\n  " .. said
     end

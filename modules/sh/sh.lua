@@ -207,19 +207,9 @@ local function start(args, ctx, service)
     }
 end
 
-local function last_lines(text, count)
-    local lines = {}
-    for line in text:gmatch("[^\r\n]+") do
-        if line:find("%S") then
-            lines[#lines + 1] = #line > 300 and line:sub(1, 300) .. "…" or line
-        end
-    end
-    return table.concat(lines, "\n  ", math.max(1, #lines - count + 1))
-end
-
 local function explain(args, result, log)
     local how = result.signal and "was ended by " .. result.signal or "exited with " .. result.code
-    local said = last_lines(result.err:find("%S") and result.err or result.out, 8)
+    local said = rt.last_lines(result.err:find("%S") and result.err or result.out, 8)
     return table.concat {
         "`", describe(args), "` ", how,
         said ~= "" and ":\n  " .. said or ", and printed nothing",
@@ -241,7 +231,7 @@ end
 local function run(args, ctx)
     local result = start(args, ctx)
     if result.timed_out then
-        local said = last_lines(result.err:find("%S") and result.err or result.out, 4)
+        local said = rt.last_lines(result.err:find("%S") and result.err or result.out, 4)
         rt.raise("timeout", string.format("`%s` was still running after %s and was ended%s",
             describe(args), args.timeout and rt.show_duration(args.timeout) or "its timeout",
             said ~= "" and "; it said last:\n  " .. said or ""))
@@ -303,7 +293,7 @@ local check_effect = rt.effect {
             measured = result.signal or result.code,
             limit = #args.ok == 1 and args.ok[1] or args.ok,
             line = describe(args),
-            said = last_lines(result.err:find("%S") and result.err or result.out, 8),
+            said = rt.last_lines(result.err:find("%S") and result.err or result.out, 8),
         }
     end,
     sample = function(args)
