@@ -415,13 +415,20 @@ function door.effect(def)
         return journaled(def, args, class, scope, line)
     end
     local bounded = engine.boundary(outside)
-    return function(...)
+    local function called(...)
         local scope = engine.scope()
         local args = def.args and def.args(...) or { ... }
         if scope.kind == "effect" then
             return nested(def, args, scope)
         end
         return bounded(args, scope)
+    end
+    return function(...)
+        if engine.scope().kind ~= "procedure" then
+            return called(...)
+        end
+        local given = table.pack(...)
+        return engine.alone(def.name, function() return called(table.unpack(given, 1, given.n)) end)
     end
 end
 

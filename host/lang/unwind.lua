@@ -112,15 +112,19 @@ function unwind.changed()
     return last_step > 0
 end
 
+--- A step that the playbook has not written: an undo's body, and an effect that stands by itself in a compensation or a
+--- hook, so that it is recorded, and settled after a crash, like any other.
+function engine.alone(name, body)
+    return engine.words.step(name, { timeout = "30m" }, body)
+end
+
 local function procedure(compensation)
     local opts = compensation.opts or {}
     local scope = engine.container("procedure", compensation.name, compensation.key, { on_failure = opts.on_failure })
     scope.parent = nil
     engine.deadline(opts.timeout, string.format("rollback %q", compensation.name), engine.within, scope, function()
         if compensation.kind == "undo" then
-            engine.words.step(compensation.name, { timeout = "30m" }, function()
-                return compensation.fn(compensation.result)
-            end)
+            engine.alone(compensation.name, function() return compensation.fn(compensation.result) end)
         else
             compensation.fn()
         end
