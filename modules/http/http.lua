@@ -22,7 +22,9 @@ local HARMLESS = { accept = true, ["accept-language"] = true, ["content-type"] =
 
 local function redirected(args, request, response)
     local target, status = response.redirect, response.status
-    if response.redirect_to == "clear text" then
+    if not target:lower():find "^https?:" then
+        rt.raise("redirect", ("%s redirects to %s, which is neither http nor https; not followed"):format(describe(args), target))
+    elseif response.redirect_to == "clear text" then
         rt.raise("redirect", describe(args) .. " redirects to http, where everyone on the way can read and "
             .. "change it; not followed")
     end
@@ -54,14 +56,16 @@ local function redirected(args, request, response)
     return next_request
 end
 
--- One attempt, redirects included; `left` says how many ms there are.
-local function attempt(args, left)
+-- One attempt, redirects included; `left` says how many ms there are. What is answered by another page to read (303) was acted
+-- upon: state.acted, whatever becomes of that page.
+local function attempt(args, left, state)
     local request = with(args, { jar = sessions.jar(args) })
     for _ = 0, args.redirects do
         request.timeout = left()
+        state.acted = request.method ~= args.method
         local response = native.request(request)
         if args.redirects == 0 or not response.redirect then
-            response.url = request.url
+            response.url, response.acted = request.url, state.acted
             return response
         end
         request = redirected(args, request, response)
@@ -75,8 +79,9 @@ local function send(args)
     local function left()
         return math.max(deadline - rt.now(), 1)
     end
+    local state = {}
     if not args.retry then
-        return attempt(args, left)
+        return attempt(args, left, state)
     end
     local backoff = args.retry.backoff
     local statuses, errors = TRANSIENT_STATUS, TRANSIENT_ERROR
@@ -89,9 +94,12 @@ local function send(args)
         end
     end
     for n = 1, args.retry.times do
-        local ok, result = pcall(attempt, args, left)
+        local ok, result = pcall(attempt, args, left, state)
         local again = ok and statuses[result.status]
             or not ok and type(result) == "table" and errors[result.code]
+        if args.class == "unsafe" and state.acted then
+            again = false
+        end
         local told = ok and result.retry_after * 1000 or 0
         local pause = math.max(backoff, told)
         if not again or n == args.retry.times or told > args.retry.max or pause >= left() then

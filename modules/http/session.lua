@@ -49,6 +49,9 @@ function M.exchange(args, send)
     local result = send(args)
     if result.status == 401 and session.ready and not fresh then -- it has expired; a 401 is not acted upon
         session.ready = false
+        if args.class == "unsafe" and result.acted then -- the 401 is another page's
+            return result
+        end
         log_in(session)
         result = send(args)
     end
