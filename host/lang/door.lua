@@ -35,11 +35,8 @@ local function refuse_change(def, class, scope)
     end
 end
 
-local function refuse_destruction(def, args, scope)
-    local text = engine.protected and def.destructive and not args.destructive and def.destructive(args)
-    if not text then
-        return
-    end
+-- text: a command or a statement; what: for people, or a function that says it.
+local function refuse_text(text, what, scope)
     local around = scope
     while around do
         if around.opts and around.opts.destructive then
@@ -51,7 +48,21 @@ local function refuse_destruction(def, args, scope)
     if pattern then
         engine.fail("destructive", string.format(
             "%s is refused in the protected environment %q: it matches %q and would destroy data. If it is meant, give "
-            .. 'destructive = "why"', describe(def, args), engine.run.environment, pattern))
+            .. 'destructive = "why"', what(), engine.run.environment, pattern))
+    end
+end
+
+local function refuse_destruction(def, args, scope)
+    local text = engine.protected and def.destructive and not args.destructive and def.destructive(args)
+    if text then
+        refuse_text(text, function() return describe(def, args) end, scope)
+    end
+end
+
+--- Within an effect: refuses a text that comes to light only there, as a statement within a transaction.
+function door.guard(text)
+    if engine.protected then
+        refuse_text(text, function() return text:gsub("%s+", " ") end, engine.scope())
     end
 end
 

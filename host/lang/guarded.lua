@@ -9,6 +9,7 @@ local PATTERNS = {
     { "prisma migrate reset", "%f[%w]prisma migrate reset%f[^%w]" },
     { "prisma migrate dev", "%f[%w]prisma migrate dev%f[^%w]" },
     { "DROP DATABASE", "%f[%w]drop database%f[^%w_]" },
+    { "DROP TABLE", "%f[%w]drop table%f[^%w_]" },
     { "DROP SCHEMA", "%f[%w]drop schema%f[^%w_]" },
     { "mysqladmin drop", "%f[%w]mysqladmin .-%f[%w]drop%f[^%w]" },
     { "dropdb", "%f[%w]dropdb%f[^%w]" },

@@ -13,6 +13,7 @@ local rt = engine.rt
 rt.natives = {}
 rt.effect = door.effect
 rt.each = door.each
+rt.guard = door.guard
 rt.options = options.check
 rt.suggest = host.suggest
 rt.json = host.json

@@ -377,6 +377,7 @@ return function(driver, touch)
         value = tx_read "value",
         exec = function(tx, sql, ...)
             check_sql("tx:exec", sql)
+            rt.guard(sql)
             local rows, info = query(tx.connection, sql, check_params("tx:exec", ...))
             check_open(name .. ".transaction", info, sql)
             return written(rows, info)

@@ -148,6 +148,15 @@ M.create = rt.effect {
     end,
     sample = function(args) return { id = rt.unknown("id of " .. tostring(args.name)), name = args.name or rt.unknown "name" } end,
     exact = { "id", "name" },
+    destructive = function(args)
+        local words = {}
+        for _, list in ipairs { args.body.Entrypoint or {}, args.body.Cmd or {} } do
+            for _, word in ipairs(list) do
+                words[#words + 1] = tostring(word)
+            end
+        end
+        return table.concat(words, " ")
+    end,
 }
 
 -- ---- once, to its end ----

@@ -262,7 +262,8 @@ local function arguments(call, spec)
 end
 
 local function destruction(args)
-    return not args.command.destructive and shell.line_of(args.command) or nil
+    local line, fed = shell.line_of(args.command), args.command.stdin
+    return not args.command.destructive and (type(fed) == "string" and line .. "\n" .. fed or line) or nil
 end
 
 local Host = {}

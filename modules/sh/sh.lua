@@ -176,6 +176,12 @@ local function command_line(args)
     return table.concat(words, " ")
 end
 
+-- What is fed to a command, such as a script for psql, is looked at like the command itself.
+local function destruction(args)
+    local fed = args.stdin
+    return type(fed) == "string" and command_line(args) .. "\n" .. fed or command_line(args)
+end
+
 local function describe(args)
     local line = command_line(args):gsub("%s*\n%s*", " ⏎ ")
     return args.cwd and line .. "  (in " .. args.cwd .. ")" or line
@@ -265,7 +271,7 @@ local run_effect = rt.effect {
     call = run_or_raise,
     command = true,
     sample = sample,
-    destructive = command_line,
+    destructive = destruction,
 }
 
 local read_effect = rt.effect {
@@ -276,7 +282,7 @@ local read_effect = rt.effect {
     call = run_or_raise,
     command = true,
     sample = sample,
-    destructive = command_line,
+    destructive = destruction,
 }
 
 -- A check's exit code is what it was asked to find out: a result, whatever it is.
@@ -299,7 +305,7 @@ local check_effect = rt.effect {
     sample = function(args)
         return { pass = true, measured = args.ok[1], limit = args.ok[1], line = describe(args), said = "" }
     end,
-    destructive = command_line,
+    destructive = destruction,
 }
 
 local function check(command, options, defaults)
@@ -366,7 +372,7 @@ local start_effect = rt.effect {
     sample = function(args)
         return { id = "plan", command = describe(args) }
     end,
-    destructive = command_line,
+    destructive = destruction,
 }
 
 local function start_service(command, options, defaults)

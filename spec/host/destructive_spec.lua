@@ -34,4 +34,42 @@ describe("what destroys data", function()
         assert.equal(1, result.code)
         assert.matches('it matches "db:seed --wipe"', play.message(result), 1, true)
     end)
+    it("is also refused where it comes by standard input, or as a container's command, before anything is asked", function()
+        local result = run([[
+            local sh = require "rollout.sh"
+            step("drop", function() sh.run { "sh", "-c", "touch started; cat", stdin = "begin;\nDROP TABLE orders;" } end)
+        ]], "production")
+        assert.equal(1, result.code, result.out .. result.err)
+        assert.matches('it matches "DROP TABLE"', play.message(result), 1, true)
+        assert.is_false(t.exists(result.folder .. "/started"))
+        result = run([[
+            local engine = require("rollout.docker").engine { host = "unix:///nowhere/docker.sock" }
+            step("drop", function() engine:run { image = "postgres", command = { "dropdb", "shop" } } end)
+        ]], "production")
+        assert.matches('it matches "dropdb"', play.message(result), 1, true)
+    end)
+    it("is refused in the middle of a transaction, which is undone", function()
+        local server = t.postgres()
+        server:sql "CREATE TABLE orders (id int); ALTER TABLE orders OWNER TO app; INSERT INTO orders VALUES (1)"
+        local body = [[
+            local db = require("rollout.pg").database(env.require({ DATABASE_URL = { format = "postgresql" } }).DATABASE_URL)
+            step("change", { %s }, function()
+                return db:transaction(function(tx)
+                    tx:exec "INSERT INTO orders VALUES (2)"
+                    tx:exec "TRUNCATE orders"
+                    return tx:value "select count(*) from orders"
+                end)
+            end)
+        ]]
+        local function changed(more, environment)
+            return play.run(('playbook "demo" { environments = { "staging", "production" } }\n') .. body:format(more),
+                { "--env", environment, raw = true, env = { DATABASE_URL = server:url() } })
+        end
+        local result = changed("", "production")
+        assert.equal(1, result.code, result.out .. result.err)
+        assert.matches('TRUNCATE orders is refused in the protected environment "production"', play.message(result), 1, true)
+        assert.equal("1", server:sql("SELECT count(*) FROM orders"))
+        assert.equal(0, changed('destructive = "nobody ordered yet"', "production").code)
+        assert.equal(0, changed("", "staging").code)
+    end)
 end)
