@@ -126,6 +126,25 @@ static bool push_known(lua_State *L, const char *name)
     return false;
 }
 
+const char *rh_secret_absent(lua_State *L, int idx, size_t *at)
+{
+    const struct secret *secret = get(L, idx);
+    if (!secret || secret->value)
+        return NULL;
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, known);
+    const char *name = NULL;
+    while (!name && *at < secret->count) {
+        const char *part = secret->parts[(*at)++].name;
+        if (!part)
+            continue;
+        if (lua_getfield(L, -1, part) == LUA_TNIL)
+            name = part;
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    return name;
+}
+
 /* The value of one that was absent, made of its parts now that somebody needs it. */
 static void open_parts(lua_State *L, struct secret *secret)
 {

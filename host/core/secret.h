@@ -30,6 +30,9 @@ void rh_secret_reference(lua_State *L, int idx, rh_buffer *out);
 /* Pushes the secret of that name: the newest one pushed in this process, else the finder's, else one that is
  * absent: it can be shown and joined, and rh_check_secret_text() raises. */
 void rh_secret_find(lua_State *L, const char *name);
+/* The name of a part of the secret at idx that is absent, from the part *at on, which is moved past it; NULL: there is no
+ * more. Valid while the secret lives. */
+const char *rh_secret_absent(lua_State *L, int idx, size_t *at);
 /* Who looks up a name that no secret of this process has (true: pushed one). One for the process. */
 typedef bool (*rh_secret_finder)(lua_State *L, const char *name, void *data);
 void rh_secret_found_by(rh_secret_finder finder, void *data);

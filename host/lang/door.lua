@@ -93,6 +93,25 @@ local function context(scope, key, def)
     }
 end
 
+-- The secrets in it that a command gives: native code opens what is still closed, and holds up everybody meanwhile.
+local function open_in(value, seen)
+    if type(value) == "userdata" then
+        while host.await_secret(value) do end
+    elseif type(value) == "table" and not seen[value] then
+        seen[value] = true
+        for _, field in next, value do
+            open_in(field, seen)
+        end
+    end
+end
+
+--- Waits for the secrets in a value that are the output of commands, where there are any.
+function door.open(value)
+    if engine.commanded then
+        open_in(value, {})
+    end
+end
+
 local function part_of(scope, name, ctx)
     return { kind = "effect", name = name, key = ctx.key, ctx = ctx, parent = scope, counts = {}, place = scope.place,
         log = scope.log, opts = scope.opts, inner = 0, suffix = "" }
@@ -105,6 +124,7 @@ end
 -- What a probe asks is a part of the effect: not recorded, so a probe that could not tell is made anew. Its commands have ids
 -- of their own: their ends would be taken for those of the effect's.
 local function probe(def, args, ctx, scope)
+    door.open(args)
     local part = part_of(scope, def.name, ctx)
     engine.serial = (engine.serial or 0) + 1
     part.suffix = "-probe" .. host.epoch .. "." .. engine.serial
@@ -126,6 +146,7 @@ local function nested(def, args, scope)
         id = id .. "-" .. host.epoch
     end
     local ctx = setmetatable({ id = id, key = scope.ctx.key .. suffix }, { __index = scope.ctx })
+    door.open(args)
     return inside(scope, def.name, ctx, def.call, args, ctx)
 end
 
@@ -183,6 +204,7 @@ end
 
 -- Does it, and returns what the journal keeps of its result.
 local function perform(def, args, ctx, scope)
+    door.open(args)
     local value = inside(scope, def.name, ctx, def.call, args, ctx)
     if host.is_secret(value) or (def.secret and def.secret(args)) then
         return value
@@ -358,6 +380,10 @@ function journaled(def, args, class, scope, line)
         end
     end
     if not begun then
+        local ok, err = pcall(door.open, args) -- before it begins: where that is broken off, nothing is in doubt
+        if not ok then
+            error(engine.interrupts(err) and err or blamed(err, def, line), 0)
+        end
         engine.pause_point()
         engine.record("effect.begin", key, { effect = def.name, class = class, describe = describe(def, args), digest = digest,
             line = line, id = ctx.id })

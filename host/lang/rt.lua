@@ -14,6 +14,8 @@ rt.natives = {}
 rt.effect = door.effect
 rt.each = door.each
 rt.guard = door.guard
+--- For a handle that opens a secret while it is made: waits for the secrets in a value that commands print.
+rt.open = door.open
 rt.options = options.check
 rt.suggest = host.suggest
 rt.json = host.json

@@ -242,7 +242,10 @@ engine.verb("secret", function(given)
     end
     local value = host.secret(name)
     if value == nil and engine.mode() == "plan" then return stand_in(name, {}) end
-    if value == nil and command then return host.secret_command(name, command) end
+    if value == nil and command then
+        engine.commanded = true
+        return host.secret_command(name, command)
+    end
     if value == nil then
         options.refuse(where, "is not set: give it in the environment, in $CREDENTIALS_DIRECTORY/" .. name
             .. " or with --env-file")

@@ -104,23 +104,77 @@ static int secret_command(lua_State *L)
     return 1;
 }
 
-/* The secret of that name, which is used for the first time. */
+/* The command of the secret of that name; false: it has none. Its words stay on the stack while argv points to them. */
+static bool push_command(lua_State *L, const char *name, const char **argv)
+{
+    luaL_checkstack(L, SECRET_COMMAND_WORDS + 4, "secret");
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, COMMANDS);
+    if (lua_getfield(L, -1, name) != LUA_TTABLE) {
+        lua_pop(L, 2);
+        return false;
+    }
+    const int list = lua_gettop(L);
+    for (lua_Integer i = 0; i < luaL_len(L, list); i++) {
+        lua_rawgeti(L, list, i + 1);
+        argv[i] = luaL_checkstring(L, -1);
+    }
+    return true;
+}
+
+static int push_opened(rh_op *op, lua_State *L)
+{
+    const rh_secret_op *run = (const rh_secret_op *)op;
+    const rh_buffer *text = &run->child.text;
+    rh_error error = {0};
+    if (!rh_secret_push(L, run->name, text->data ? text->data : "", text->size, &error))
+        rh_raise(L, &error);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+static int joined(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+/* A pure wait: what needs the secret has not begun. */
+static const rh_op_class open_class = {.name = "secret",
+                                       .size = sizeof(rh_secret_op),
+                                       .cancel = rh_secret_op_cancel,
+                                       .push = push_opened,
+                                       .fini = rh_secret_op_fini,
+                                       .idle = true};
+
+/* (value) → true when a command that this secret needs has ended: another one may be needed still. Nil: no (more), or nothing
+ * can wait here, and native code opens it. Waits. */
+static int await_secret(lua_State *L)
+{
+    const char *argv[SECRET_COMMAND_WORDS + 1] = {NULL};
+    const char *name;
+    size_t at = 0;
+    do
+        name = rh_secret_absent(L, 1, &at);
+    while (name && !push_command(L, name, argv));
+    if (!name || !rh_task_current(L) || !lua_isyieldable(L))
+        return 0;
+    rh_op *op = rh_secret_op_join(name);
+    if (op)
+        return rh_await_k(L, op, 0, 0, joined);
+    op = rh_op_new(&open_class);
+    rh_secret_op_start((rh_secret_op *)op, name, argv, SECRET_COMMAND_MS);
+    return rh_await(L, op, 0);
+}
+
+/* The secret of that name, which is used for the first time where nothing can wait. */
 static bool open_secret(lua_State *L, const char *name, void *data)
 {
     (void)data;
     const char *argv[SECRET_COMMAND_WORDS + 1] = {NULL};
     const int top = lua_gettop(L);
-    luaL_checkstack(L, SECRET_COMMAND_WORDS + 4, "secret");
-    luaL_getsubtable(L, LUA_REGISTRYINDEX, COMMANDS);
-    if (lua_getfield(L, -1, name) != LUA_TTABLE) {
-        lua_settop(L, top);
+    if (!push_command(L, name, argv))
         return false;
-    }
-    const int list = lua_gettop(L);
-    for (lua_Integer i = 0; i < luaL_len(L, list); i++) {
-        lua_rawgeti(L, list, i + 1); /* stays on the stack while argv points to it */
-        argv[i] = luaL_checkstring(L, -1);
-    }
     rh_buffer text = {0};
     rh_error error = {0};
     const bool ok = rh_secret_command(name, argv, SECRET_COMMAND_MS, &text, &error) &&
@@ -134,13 +188,11 @@ static bool open_secret(lua_State *L, const char *name, void *data)
 
 void rh_host_open_people(lua_State *L, rh_host *host)
 {
-    static const luaL_Reg calls[] = {{"user_exists", user_exists},
-                                     {"ask", ask_person},
-                                     {"inbox_drop", inbox_drop},
-                                     {"attach", attach},
-                                     {"variable_in", variable_in},
-                                     {"secret_command", secret_command},
-                                     {NULL, NULL}};
+    static const luaL_Reg calls[] = {
+        {"user_exists", user_exists},   {"ask", ask_person},
+        {"inbox_drop", inbox_drop},     {"attach", attach},
+        {"variable_in", variable_in},   {"secret_command", secret_command},
+        {"await_secret", await_secret}, {NULL, NULL}};
     rh_secret_opened_by(open_secret, NULL);
     lua_pushlightuserdata(L, host);
     luaL_setfuncs(L, calls, 1);

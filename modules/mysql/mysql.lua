@@ -68,6 +68,7 @@ local Database = rt.class("mysql.database", methods, function(database)
 end)
 
 local function configure(where, options)
+    rt.open(where)
     if type(where) == "string" or rt.is_secret(where) then
         return native.config(where)
     end

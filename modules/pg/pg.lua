@@ -81,6 +81,7 @@ function M.database(where, options)
     if given.numeric and given.numeric ~= "number" and given.numeric ~= "text" then
         rt.raise("usage", 'pg.database: numeric = "text" or "number", not "' .. given.numeric .. '"')
     end
+    rt.open(where)
     local ok, config, facts = pcall(native.config, where, given.numeric == "number")
     if not ok then
         rt.raise(config.code, config.message) -- with the playbook's line

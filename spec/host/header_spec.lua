@@ -194,6 +194,58 @@ describe("variables and secrets", function()
         assert.equal("20\n", again:last("step.end", "use").value)
         assert.equal("run\n", t.read(first.folder .. "/opened"))
     end)
+    it("that a command takes its time to give hold up only who needs them, and are asked of it once", function()
+        local result = play.run([[
+            local sh, pg = require "rollout.sh", require "rollout.pg"
+            local slow = "echo run >> opened; until test -e go; do sleep 0.02; done; echo printed-by-it"
+            local token = secret { "TOKEN", command = { "sh", "-c", slow } }
+            local url = secret { "URL", command = { "sh", "-c", "until test -e go; do sleep 0.02; done; echo postgresql://u@h/d" } }
+            local function use() return step("use", function() return sh.run({ "wc", "-c", stdin = "Bearer " .. token }).out end) end
+            local found = parallel {
+                a = use, b = use,
+                c = function() return tostring(pg.database(url)) end,
+                d = function()
+                    step("first", function() sh.run "until test -e opened; do sleep 0.02; done" end)
+                    step("then", function() sh.run "touch go" end) -- which the host has to begin meanwhile
+                end,
+            }
+            note(found.a .. found.b .. found.c)
+        ]], { timeout = 50 })
+        assert.equal(0, result.code, result.out .. result.err)
+        assert.matches("^20\n20\npg u@h", result:last("note").text)
+        assert.equal("run\n", t.read(result.folder .. "/opened"))
+    end)
+    it("that a command does not come to give end with the step's time, and the command too", function()
+        local result = play.run [[
+            local sh, token = require "rollout.sh", secret { "TOKEN", command = { "sh", "-c", "echo $$ > asked; sleep 600; true" } }
+            step("use", { timeout = "300ms" }, function() sh.run { "cat", stdin = token } end)
+        ]]
+        assert.equal(1, result.code, result.out .. result.err)
+        assert.matches("300ms", play.message(result), 1, true)
+        t.eventually("its command has ended, and what that had started", function()
+            return t.run({ "ps", "-o", "pid=", "--sid", (t.read(result.folder .. "/asked"):gsub("%s", "")) }).out == ""
+        end)
+    end)
+    it("that are waited for leave nothing in doubt when the run is stopped", function()
+        local body = [[
+            local sh = require "rollout.sh"
+            local slow = "echo run >> opened; test -e go || exec sleep 600; echo printed-by-it"
+            local token = secret { "TOKEN", command = { "sh", "-c", slow } }
+            step("use", function() return sh.run({ "wc", "-c", stdin = token }).out end)
+        ]]
+        local path, folder = t.playbook(play.text(body), "demo")
+        local options = { path, "--env", "staging", "--output", "json", state = folder .. "/state", cwd = folder }
+        local host = t.start_host(options)
+        t.eventually("it is asked", function() return t.exists(folder .. "/opened") end)
+        host:kill("sigint")
+        host:wait()
+        assert.equal(5, host.code, host.out .. host.err)
+        assert.not_matches("effect.begin", host.out, 1, true)
+        t.write(folder .. "/go", "")
+        local again = t.host { "resume", state = folder .. "/state", cwd = folder }
+        assert.equal(0, again.code, again.out .. again.err)
+        assert.equal("run\nrun\n", t.read(folder .. "/opened"))
+    end)
     it("that a command does not give are told where they are used", function()
         for text, message in pairs {
             ['{ "false" }'] = "false ended with status 1",
