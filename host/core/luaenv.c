@@ -46,6 +46,7 @@ lua_State *rh_luaenv_new(size_t memory, int cpu_ms)
     if (!L)
         abort();
     lua_atpanic(L, panic);
+    rh_luaenv_reserve(L, L);
     static const luaL_Reg libraries[] = {
         {LUA_GNAME, luaopen_base},       {LUA_STRLIBNAME, luaopen_string},
         {LUA_TABLIBNAME, luaopen_table}, {LUA_MATHLIBNAME, luaopen_math},
@@ -98,6 +99,14 @@ void rh_luaenv_limit(lua_State *L, size_t memory)
     void *data;
     lua_getallocf(L, &data);
     ((allocator *)data)->limit = memory;
+}
+
+enum { RESERVED_SLOTS = 2000 }; /* 32 KiB: calls some 250 deep */
+
+void rh_luaenv_reserve(lua_State *L, lua_State *co)
+{
+    if (!lua_checkstack(co, RESERVED_SLOTS))
+        luaL_error(L, "not enough memory");
 }
 
 int rh_load_text(lua_State *L, const char *text, size_t size, const char *chunkname)
@@ -176,6 +185,7 @@ static int safe_create(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TFUNCTION);
     lua_State *co = lua_newthread(L);
+    rh_luaenv_reserve(L, co);
     lua_pushvalue(L, 1);
     lua_xmove(L, co, 1);
     rh_cpu_adopt(co);

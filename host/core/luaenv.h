@@ -16,6 +16,11 @@ void rh_luaenv_close(lua_State *L);
 size_t rh_luaenv_memory(lua_State *L);             /* bytes in use */
 void rh_luaenv_limit(lua_State *L, size_t memory); /* another limit from now on */
 
+/* For each new state and coroutine: gives it a stack that need not grow. Where `"a" .. b .. "c"` calls a __concat (a
+ * secret's, that of what a plan does not know) just when the stack moves, Lua 5.4.4 goes on in the old one: wrong text, or
+ * memory that is written after its end. It does not shrink below what is asked for here. Raises without memory. */
+void rh_luaenv_reserve(lua_State *L, lua_State *co);
+
 /* Pushes a new table of what a playbook may use: string (without dump, with %p refused), table, math (without the
  * random functions: lang seeds its own), utf8, coroutine (create resume wrap status close isyieldable running, yield
  * only inside a coroutine of its own), assert error ipairs pairs next pcall xpcall rawequal rawget rawlen rawset select

@@ -3,6 +3,7 @@
 #include "core/buffer.h"
 #include "core/cpu.h"
 #include "core/loop.h"
+#include "core/luaenv.h"
 #include "core/luaerror.h"
 #include "core/timer.h"
 
@@ -231,6 +232,7 @@ rh_task *rh_task_spawn(lua_State *L)
     luaL_checktype(L, -1, LUA_TFUNCTION);
     rh_task *parent = rh_task_current(L);
     lua_State *co = lua_newthread(L); /* fn co */
+    rh_luaenv_reserve(L, co);
     lua_newtable(L);                  /* fn co locals */
     if (parent) {
         lua_newtable(L);
