@@ -2,6 +2,7 @@
 -- An expectation is plain data, { name, verdict, measured, limit, unit, text, detail }, with a mark.
 local host = require "lang.host"
 local options = require "lang.options"
+local unknown = require "lang.unknown"
 
 local expect = {}
 
@@ -286,6 +287,17 @@ expect.methods = {
         return finish(self, there and "pass" or "fail", "exists", nil, there and "exists" or "does not exist")
     end,
 }
+
+-- A plan holds nothing against what only a run knows, be it the measured value or the limit.
+for name, method in pairs(expect.methods) do
+    expect.methods[name] = function(self, ...)
+        local given = table.pack(expect.is_builder(self) and rawget(self, "measured"), ...)
+        for i = 1, given.n do
+            if unknown.is(given[i]) then return finish(self, "unknown", nil, nil, "is known after run") end
+        end
+        return method(self, ...)
+    end
+end
 
 -- The texts of what does not hold: what failed first, then what is unknown.
 local function troubles(list)

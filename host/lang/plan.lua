@@ -44,8 +44,7 @@ end
 -- A check's body on samples: what it would read. That samples satisfy no check is no problem.
 local function read(scope, body)
     local inside = setmetatable({ place = "check" }, { __index = scope })
-    local ok, err = pcall(engine.within, inside, body, { n = 1, elapsed = 0 })
-    if not ok and type(err) == "table" and err.code == "misplaced" then problem(scope, err) end
+    try(inside, body, { n = 1, elapsed = 0 })
 end
 
 local NOT_SHOWN = { evidence = true, users = true, bound = true }

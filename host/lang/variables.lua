@@ -106,10 +106,12 @@ local function stand_in(name, rule)
     if rule.one_of then return rule.one_of[1] end
     if rule.equals ~= nil then return rule.equals end
     if PUBLIC[rule.format] then return select(2, judge(name, { format = rule.format }, "1")) end
+    local plain = name:lower():gsub("_", "-")
     if urls.schemes[rule.format] then
-        return ("%s://%s.invalid/unset"):format(urls.schemes[rule.format][1], name:lower():gsub("_", "-"))
+        return ("%s://%s.invalid/unset"):format(urls.schemes[rule.format][1], plain)
     end
-    if rule.public then return ("‹%s›"):format(text) end
+    -- Of a form that a host, a project, a bucket or a unit may have: modules look at it.
+    if rule.public then return rule.format == "email" and plain .. "@unset.invalid" or "unset-" .. plain end
     return host.make_secret(name, "stands in for " .. name)
 end
 

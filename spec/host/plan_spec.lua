@@ -81,4 +81,44 @@ describe("plan", function()
         assert.matches("touches the world", result:find("problem").text)
         assert.truthy(result:find("step", "fine"))
     end)
+    it("looks into checks: all that they read, and what is misspelt there", function()
+        local result = plan [[
+            local http = require "rollout.http"
+            local function rows() return http.get("http://127.0.0.1:1/rows").json.n end
+            local base = step("measure", function() return { n = rows() } end)
+            soak("rows", { duration = "1h", every = "1m" }, function()
+                return { expect("n", rows()):at_least(3 * base.n), expect("n", 5):between(base.n, 9),
+                    expect("n", rows()):rises_at_most("5%", base.n), http.check("http://127.0.0.1:1/last") }
+            end)
+            gate("option", function() return http.check("http://127.0.0.1:1/", { statu = 200 }) end)
+            gate("name", function() return htpp.check "http://127.0.0.1:1/" end)
+            gate("limit", function() return expect("n", rows()):bellow(1) end)
+            soak("later", { duration = "1h", every = "1m" }, function(at) return expect("n", at.previous.n):above(1) end)
+        ]]
+        assert.equal(2, result.code, result.out .. result.err)
+        assert.truthy(result:find("effect", "http.check"), "what a check reads last")
+        local problems = {}
+        for _, line in ipairs(result.lines) do
+            if line.kind == "problem" then problems[#problems + 1] = line.text end
+        end
+        assert.equal(3, #problems, table.concat(problems, "\n"))
+        assert.matches('"statu": did you mean "status"', problems[1], 1, true)
+        assert.matches('"htpp" is not defined', problems[2], 1, true)
+        assert.matches('"bellow": did you mean "below"', problems[3], 1, true)
+        assert.matches("cannot follow", result:find("guess").text)
+    end)
+    it("needs no variables: what stands in for them has a form that modules take", function()
+        local result = plan [[
+            local cfg = env.require { BUCKET = { public = true }, PROJECT_NAME = { public = true }, HOST = { public = true },
+                OPS_MAIL = { public = true, format = "email" }, KEY = {} }
+            local bucket = require("rollout.s3").bucket { bucket = cfg.BUCKET, access_key = cfg.KEY, secret_key = cfg.KEY }
+            local app = require("rollout.docker").compose { project = cfg.PROJECT_NAME }
+            local web = require("rollout.ssh").host("deploy@" .. cfg.HOST)
+            local mail = require("rollout.email").server { url = "smtps://" .. cfg.HOST, from = cfg.OPS_MAIL }
+            gate("all", function() return { expect("files", bucket:list()):exists(), app:healthy() } end)
+            step("tell", function() web:run { "true" } mail:send { to = cfg.OPS_MAIL, subject = "s", text = "t" } end)
+        ]]
+        assert.equal(0, result.code, result.out .. result.err)
+        assert.matches("unset%-project%-name", result.out)
+    end)
 end)
