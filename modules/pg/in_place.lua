@@ -5,21 +5,23 @@ local _, rt, lib = ...
 local databases, clients = lib.databases, lib.clients
 local M = {}
 
--- What stands in a schema by itself, and schemas but public. Extensions stay: a role that may not create them could not bring
--- them back, and the archive skips those that are there.
+-- What is in no schema, schemas but public, and what stands in that by itself: what belongs to another thing goes with it.
+-- Extensions stay, with all that is theirs: a role that may not create them could not bring them back, and the archive skips
+-- those that are there.
 local EMPTY = [[
 SET client_min_messages = error;
-SET lock_timeout = '30s';
 DO $rollouthost$
 DECLARE
     thing record;
 BEGIN
     PERFORM lo_unlink(oid) FROM pg_largeobject_metadata;
-    FOR thing IN SELECT quote_ident(evtname) AS name FROM pg_event_trigger LOOP
-        EXECUTE 'DROP EVENT TRIGGER ' || thing.name;
-    END LOOP;
-    FOR thing IN SELECT quote_ident(pubname) AS name FROM pg_publication LOOP
-        EXECUTE 'DROP PUBLICATION ' || thing.name;
+    FOR thing IN SELECT replace(i.type, '-', ' ') AS type, i.identity FROM (
+            SELECT 0 AS n, tableoid AS class, oid FROM pg_event_trigger UNION ALL SELECT 1, tableoid, oid FROM pg_publication
+            UNION ALL SELECT 2, tableoid, oid FROM pg_cast UNION ALL SELECT 3, tableoid, oid FROM pg_foreign_server
+            UNION ALL SELECT 4, tableoid, oid FROM pg_foreign_data_wrapper) AS o, pg_identify_object(o.class, o.oid, 0) AS i
+        WHERE o.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = o.class AND e.objid = o.oid
+            AND e.objsubid = 0 AND e.deptype IN ('e', 'i')) ORDER BY o.n LOOP
+        EXECUTE format('DROP %s IF EXISTS %s CASCADE', upper(thing.type), thing.identity);
     END LOOP;
     FOR thing IN SELECT quote_ident(nspname) AS name FROM pg_namespace n
         WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public', 'rollouthost')
@@ -27,10 +29,11 @@ BEGIN
                 AND d.deptype = 'e') LOOP
         EXECUTE 'DROP SCHEMA ' || thing.name || ' CASCADE';
     END LOOP;
-    FOR thing IN SELECT i.type, i.identity FROM pg_depend d, pg_identify_object(d.classid, d.objid, 0) i
+    FOR thing IN SELECT replace(i.type, ' object', '') AS type, i.identity FROM pg_depend d,
+            pg_identify_object(d.classid, d.objid, 0) i
         WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = 'public'::regnamespace AND d.deptype = 'n'
             AND i.type NOT IN ('default acl', 'extension') AND NOT EXISTS (SELECT FROM pg_depend e
-                WHERE e.classid = d.classid AND e.objid = d.objid AND e.deptype = 'e')
+                WHERE e.classid = d.classid AND e.objid = d.objid AND e.objsubid = 0 AND e.deptype IN ('e', 'i'))
         ORDER BY CASE i.type WHEN 'view' THEN 0 WHEN 'materialized view' THEN 1 WHEN 'foreign table' THEN 2 WHEN 'table' THEN 3
             ELSE 4 END LOOP
         EXECUTE format('DROP %s IF EXISTS %s CASCADE', upper(thing.type), thing.identity);
@@ -41,7 +44,8 @@ $rollouthost$;
 
 --- Replaces what is in job.name by the archive at job.file.
 function M.restore(job)
-    local command = clients.replace(job, job.file, job.name, EMPTY)
+    local command = clients.replace(job, job.file, job.name,
+        ("SET lock_timeout = %d;"):format(databases.lock_wait(job)) .. EMPTY)
     clients.await(job, command)
     clients.check(command, "load", "replacing what is in " .. job.name)
 end
