@@ -229,10 +229,10 @@ UNION ALL SELECT 'security label', NULL, o.type || ' ' || o.identity, l.provider
     OPTIONS = options "f.fdwoptions", SOPTIONS = options "s.srvoptions",
 })
 
--- What few databases have.
+-- What few databases have. A collation's encoding is any or the database's: a dump does not tell.
 local RARE = fill([[
 SELECT 'collation' AS kind, n.nspname::text AS schema, c.collname::text AS name, (to_jsonb(c) - 'oid' - 'collname'
-    - 'collnamespace' - 'collowner' - 'collversion')::text || pg_get_userbyid(c.collowner) AS definition
+    - 'collnamespace' - 'collowner' - 'collversion' - 'collencoding')::text || pg_get_userbyid(c.collowner) AS definition
 FROM pg_collation c JOIN pg_namespace n ON n.oid = c.collnamespace WHERE c.oid >= 16384 AND $COWN
 UNION ALL SELECT 'conversion', n.nspname, c.conname, concat_ws('|', c.conforencoding, c.contoencoding, c.conproc, c.condefault)
 FROM pg_conversion c JOIN pg_namespace n ON n.oid = c.connamespace WHERE c.oid >= 16384 AND $VOWN

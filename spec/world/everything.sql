@@ -15,6 +15,7 @@ CREATE DOMAIN code AS varchar(8) CHECK (VALUE IN ('a', 'b') OR VALUE BETWEEN 'k'
 CREATE TYPE fraction AS RANGE (subtype = float8, subtype_diff = float8mi);
 CREATE COLLATION german (provider = icu, locale = 'de-u-co-phonebk', deterministic = true);
 CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE COLLATION bytewise FROM "C";
 
 CREATE TABLE customers (
     id bigint GENERATED ALWAYS AS IDENTITY (START 1000 INCREMENT 5) PRIMARY KEY,
