@@ -66,6 +66,30 @@ local UNTRUSTED = [[SELECT quote_ident(e.extname) AS name FROM pg_extension e
     WHERE e.extname <> 'plpgsql' AND NOT EXISTS (SELECT FROM pg_available_extension_versions v WHERE v.name = e.extname
         AND v.version = e.extversion AND (NOT v.superuser OR v.trusted)) ORDER BY 1]]
 
+-- A superuser's are in no list of what a role owns.
+local OWNED = { pg_class = "rel", pg_proc = "pro", pg_type = "typ", pg_namespace = "nsp", pg_event_trigger = "evt",
+    pg_publication = "pub", pg_foreign_server = "srv", pg_foreign_data_wrapper = "fdw", pg_collation = "coll",
+    pg_conversion = "con", pg_operator = "opr", pg_opclass = "opc", pg_ts_config = "cfg", pg_ts_dict = "dict",
+    pg_statistic_ext = "stx", pg_language = "lan", pg_largeobject_metadata = "lom" }
+
+local SUPERUSERS = [[SELECT i.type || ' ' || i.identity AS name
+    FROM (%s) AS o, pg_identify_object(CASE o.class WHEN 'pg_largeobject_metadata'::regclass THEN 'pg_largeobject'::regclass
+        ELSE o.class END, o.oid, 0) AS i
+    WHERE o.oid >= 16384 AND o.owner IN (SELECT oid FROM pg_roles WHERE rolsuper)
+        AND COALESCE(i.schema, '') !~ '^(pg_|rollouthost$)' AND NOT (i.type = 'schema' AND i.identity ~ '^(pg_|rollouthost$)')
+        AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.class AND d.objid = o.oid AND d.objsubid = 0
+            AND d.deptype IN ('e', 'i'))
+    ORDER BY i.type <> 'table', 1]]
+
+local function superusers(connection)
+    local selects = {}
+    for class, prefix in pairs(OWNED) do
+        selects[#selects + 1] = ("SELECT tableoid AS class, oid, %sowner AS owner FROM %s%s"):format(prefix, class,
+            class == "pg_class" and " WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')" or "")
+    end
+    return names_of(connection, SUPERUSERS:format(table.concat(selects, " UNION ALL ")))
+end
+
 local STRANGERS = [[SELECT DISTINCT quote_ident(r.rolname) AS name FROM pg_shdepend d JOIN pg_database b ON b.oid = d.dbid
     JOIN pg_roles r ON r.oid = d.refobjid WHERE b.datname = current_database() AND d.refclassid = 'pg_authid'::regclass
     AND d.deptype = 'o' AND NOT pg_has_role(r.oid, 'MEMBER') ORDER BY 1]]
@@ -84,6 +108,11 @@ local function refuse_unprovable(job, connection)
     if #untrusted > 0 then
         rt.raise("privileges", string.format("pg: only a superuser can create the extension %s, so this role cannot restore the"
             .. " backup to prove it: use a superuser's role, or verify = false", listed(untrusted)))
+    end
+    local above = superusers(connection)
+    if #above > 0 then
+        rt.raise("privileges", string.format("pg: the role cannot restore the backup to prove it: a superuser owns %s. Make %s the"
+            .. " owner (ALTER … OWNER TO), use a superuser's role, or verify = false", listed(above), me.name))
     end
     local strangers = names_of(connection, STRANGERS)
     if not value(connection, "SELECT pg_has_role(pg_get_userbyid(datdba), 'MEMBER') FROM pg_database WHERE datname = $1",
