@@ -58,7 +58,8 @@ function M.connect(job, database)
     local connection = native.connect(job.database.config, database, job.database.connect_timeout)
     M.rows(connection, UNLIMITED)
     M.run(connection, "SET application_name = 'rollouthost'; SET lock_timeout = %d; SET search_path = pg_catalog;"
-        .. " SET default_transaction_read_only = off; SET row_security = off; SET client_min_messages = warning",
+        .. " SET default_transaction_read_only = off; SET row_security = off; SET client_min_messages = warning;"
+        .. " SET standard_conforming_strings = on",
         M.lock_wait(job))
     return connection
 end

@@ -33,8 +33,8 @@ end
 local SETTINGS = [[SELECT set_config(s.name, s.value, true) AS value, current_setting('server_version_num') AS version
     FROM (VALUES ('search_path', ''), ('TimeZone', 'UTC'), ('DateStyle', 'ISO, YMD'), ('IntervalStyle', 'postgres'),
         ('extra_float_digits', '3'), ('bytea_output', 'hex'), ('xmlbinary', 'base64'), ('lc_monetary', 'C'),
-        ('quote_all_identifiers', 'off'), ('row_security', 'off'), ('statement_timeout', '0'),
-        ('idle_in_transaction_session_timeout', '0'), ('jit', 'off')) AS s (name, value)]]
+        ('quote_all_identifiers', 'off'), ('standard_conforming_strings', 'on'), ('row_security', 'off'),
+        ('statement_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), ('jit', 'off')) AS s (name, value)]]
 
 --- Begins a transaction in which to fingerprint: of its own snapshot, or of one that another session has exported.
 function M.begin(connection, snapshot)
