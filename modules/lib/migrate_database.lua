@@ -47,6 +47,17 @@ function Database:is_empty()
     return self.db:value(TABLES[self.kind]) == 0
 end
 
+local SCHEMA = { pg = "current_schema()", mysql = "database()" }
+local IN_SCHEMA = [[SELECT count(*) AS tables, %s AS place FROM information_schema.tables WHERE table_type = 'BASE TABLE'
+    AND table_schema = %s AND table_name <> 'spatial_ref_sys']]
+
+--- How many tables the schema has in which a tool without one of its own would begin, PostGIS's apart; and its name.
+function Database:tables_here()
+    local schema = SCHEMA[self.kind]
+    local found = self.db:one(IN_SCHEMA:format(schema, schema))
+    return found.tables, found.place
+end
+
 --- What is there: { digest, objects = { name = hash } }, and { rows = { table = count } } or { rows_unknown = why }: what
 --- cannot be counted in time is no reason to fail.
 function Database:snapshot(counted)

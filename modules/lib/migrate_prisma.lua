@@ -50,20 +50,31 @@ end
 -- Rows of one migration: it may have failed, been resolved and done again.
 function Prisma:rows()
     local applied, half, checksums = {}, {}, {}
-    for _, row in ipairs(self.migration.database:own_rows(TABLE, ROWS)) do
+    local rows, own = self.migration.database:own_rows(TABLE, ROWS)
+    for _, row in ipairs(rows) do
         if row.rolled_back == 0 and row.finished == 1 then
             applied[#applied + 1], checksums[row.name] = row.name, row.checksum
         elseif row.rolled_back == 0 then
             half[#half + 1] = row
         end
     end
-    return applied, half, checksums
+    return applied, half, checksums, own
+end
+
+-- Prisma begins in an empty schema only (its error P3005).
+function Prisma:would_refuse(names)
+    local tables, place = self.migration.database:tables_here()
+    if tables > 0 then
+        return ("%s has %s, and prisma has noted nothing there, so it would refuse it: say what it holds already by"
+            .. " `prisma migrate resolve --applied %q`, one migration after the other"):format(place,
+            tables == 1 and "a table" or tables .. " tables", names[1] or "the migration's name")
+    end
 end
 
 --- What is applied, pending and half done; with `thorough` also whether applied files were edited.
 function Prisma:status(thorough)
     local names, paths = self:files()
-    local applied, half, checksums = self:rows()
+    local applied, half, checksums, own = self:rows()
     local status = { applied = applied, pending = {}, problems = {}, version = applied[#applied] }
     local is_half = {}
     for _, row in ipairs(half) do
@@ -84,6 +95,7 @@ function Prisma:status(thorough)
         end
     end
     if thorough then
+        status.problems[#status.problems + 1] = not own and self:would_refuse(names) or nil
         status.problems[#status.problems + 1] = self.migration:cannot_run(self.migration:command(COMMAND, "migrate", "--help"))
     end
     if #names == 0 then

@@ -109,6 +109,16 @@ describe("migrate, prisma", function()
         refused(migrated(nil, { empty = true }), "`npx %-%-no %-%- prisma migrate %-%-help` does not run: ")
     end)
 
+    it("refuses a database that prisma would refuse, and only that", function()
+        server:sql "SET ROLE app; CREATE TABLE known (id INT)"
+        refused(migrated(), 'public has a table, and prisma has noted nothing.*resolve %-%-applied "20260101000000_first"')
+        server:sql "DROP TABLE known; SET ROLE app; CREATE SCHEMA auth; CREATE TABLE auth.users (id INT)"
+        server:sql "SET ROLE app; CREATE TABLE spatial_ref_sys (srid INT)" -- PostGIS's, which prisma knows
+        local run = migrated()
+        assert.equal(0, run.code, run.said)
+        assert.same({ "20260101000000_first" }, run.result.applied)
+    end)
+
     it("says when the database is down", function()
         local down = t.postgres()
         local url = down:url()
