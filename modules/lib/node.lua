@@ -10,8 +10,10 @@ for code = 0, 255 do
 end
 
 local MANAGERS = {
-    npm = { script = { "npm", "run" }, exec = { "npx", "--no", "--" }, install = { "npm", "ci" } },
-    pnpm = { script = { "pnpm" }, exec = { "pnpm", "exec" }, install = { "pnpm", "install", "--frozen-lockfile" } },
+    npm = { script = { "npm", "run" }, exec = { "npx", "--no", "--" }, install = { "npm", "ci" },
+        audit = { "npm", "audit", "--json" }, production = "--omit=dev" },
+    pnpm = { script = { "pnpm" }, exec = { "pnpm", "exec" }, install = { "pnpm", "install", "--frozen-lockfile" },
+        audit = { "pnpm", "audit", "--json" }, production = "--prod" },
     yarn = { script = { "yarn" }, exec = { "yarn", "exec" }, install = { "yarn", "install", "--immutable" } },
 }
 
@@ -30,7 +32,12 @@ function Project:run(script, options)
     return self.tools.run(words(self.manager.script, script), options)
 end
 
---- The same, keeping what it printed in the file `log` and with the run, also where it fails (a pipe into tee would hide
+--- Starts a script that goes on running (dev, start): until its stage ends, or server:stop().
+function Project:start(script, options)
+    return self.tools.start(words(self.manager.script, script), options)
+end
+
+--- The same as run, keeping what it printed in the file `log` and with the run, also where it fails (a pipe into tee would hide
 --- the failure).
 function Project:logged(script, log)
     local argv = words(self.manager.script, script)
@@ -77,6 +84,60 @@ function Project:coverage(least, file)
         checks[#checks + 1] = expect("coverage of " .. name, total[name] and total[name].pct / 100):at_least(limit)
     end
     return checks
+end
+
+-- An audit names every package on every way to it: only what is judged leaves the pipe.
+local PICK = [[
+let text = ""; process.stdin.on("data", (part) => text += part).on("end", () => {
+    let told = {}; try { told = JSON.parse(text) } catch {}
+    const packages = {}
+    for (const [key, one] of Object.entries(told.vulnerabilities || told.advisories || {}))
+        (packages[one.severity] ||= []).push(one.module_name || one.name || key)
+    console.log(JSON.stringify({ packages, counts: told.metadata && told.metadata.vulnerabilities,
+        problem: told.message || told.error && (told.error.message || told.error.summary) }))
+})]]
+
+-- From the worst on.
+local SEVERITIES = { "critical", "high", "moderate", "low" }
+
+-- Of that severity or worse: how many, and "critical: lodash; high: …".
+local function vulnerable(told, level)
+    local count, texts = 0, {}
+    for _, severity in ipairs(SEVERITIES) do
+        local number, names = told.counts[severity], told.packages[severity]
+        count = count + number
+        if number > 0 then
+            texts[#texts + 1] = ("%s: %s"):format(severity, names and table.concat(names, ", ") or number)
+        end
+        if severity == level then
+            return count, table.concat(texts, "; ")
+        end
+    end
+end
+
+--- An expectation: of the packages that the lock file names none has a known vulnerability of that severity ("critical", "high",
+--- "moderate", "low") or a worse one. production = true leaves out what only development needs. Where the registry cannot be
+--- asked it is `unknown`.
+function Project:audit(level, options)
+    local where = "project:audit"
+    rt.options({ level = level }, { level = { "string", required = true, one_of = SEVERITIES } }, where)
+    local given = rt.options(options or {}, { production = "boolean" }, where)
+    if not self.manager.audit then
+        rt.raise("usage", where .. ": npm's and pnpm's can be read; yarn's cannot")
+    end
+    local argv = given.production and words(self.manager.audit, self.manager.production) or self.manager.audit
+    local name = ("vulnerabilities, %s%s"):format(level, level ~= "critical" and " or worse" or "")
+    local ran = self.tools.read(words({ "bash", "-c", [["$@" | node -e "$PICK"]], "bash" }, table.unpack(argv)),
+        { env = { PICK = PICK } })
+    local ok, told = pcall(json.decode, ran.out)
+    -- npm and pnpm exit with 1 for what they found and for what they could not find out alike
+    if not ok or type(told.counts) ~= "table" or math.type(told.counts[level]) ~= "integer" then
+        return rt.expectation { name = name, verdict = "unknown", text = ("%s: `%s` does not tell: %s"):format(name,
+            table.concat(argv, " "), ok and told.problem or rt.last_lines(ran.err, 4)) }
+    end
+    local count, which = vulnerable(told, level)
+    return rt.expectation { name = name, verdict = count == 0 and "pass" or "fail", measured = count, limit = 0,
+        text = ("%s: %s"):format(name, count == 0 and "none" or which) }
 end
 
 local class = rt.class("node.project", Project)

@@ -1,3 +1,5 @@
+local dkjson = require "dkjson"
+local stand_in = require "spec.world.stand_in"
 local t = require "spec.helper"
 local npm = require "spec.world.npm"
 
@@ -16,7 +18,7 @@ describe("node", function()
         options = options or {}
         options.folder, options.state = folder, t.temp()
         return t.play(([[
-            local node, sh = require "rollout.node", require "rollout.sh"
+            local node, fs = require "rollout.node", require "rollout.fs"
             playbook "spec" { environments = { "test" } }
             local app = node.project { manager = "npm", cwd = "app", env = { WORD = "heard", npm_config_offline = "true" } }
             %s
@@ -79,5 +81,82 @@ describe("node", function()
         assert.equal("fail", verdict)
         assert.matches("coverage of branches is 60%%", text)
         assert.not_equal("pass", (gate "app:coverage { functions = '1%' }"))
+    end)
+
+    it("starts what goes on running, until its stage ends", function()
+        t.write(folder .. "/app/package.json", [[{ "name": "app", "version": "1.0.0", "scripts": {
+            "dev": "node -e 'require(\"fs\").writeFileSync(\"pid\", String(process.pid)); setInterval(() => {}, 1000)'" } }]])
+        local run = play [[
+            stage("Local", function()
+                step("start", function() app:start "dev" end)
+                gate("it runs", { within = "30s", every = "100ms" }, function()
+                    return expect("its pid", fs.exists "app/pid" and fs.read "app/pid" or nil):exists()
+                end)
+            end)
+            gate("it is gone", { within = "30s", every = "100ms" }, function()
+                return expect("it is there", fs.exists("/proc/" .. fs.read "app/pid")):equals(false)
+            end)
+        ]]
+        assert.equal(0, run.code, run.out .. run.err)
+    end)
+
+    describe("audit", function()
+        local registry, advisories
+
+        -- Its answers are npm's and pnpm's: https://docs.npmjs.com/cli/v10/commands/npm-audit#audit-endpoints
+        before_each(function()
+            advisories = {}
+            registry = stand_in.start(function(request)
+                local named = request.path:match "^/(%w+)$"
+                if named then
+                    return 200, { name = named, ["dist-tags"] = { latest = "1.0.0" },
+                        versions = { ["1.0.0"] = { name = named, version = "1.0.0" } } }
+                end
+                return 200, advisories
+            end)
+            local packages = { [""] = { name = "app", version = "1.0.0", dependencies = { lodash = "1.0.0" } } }
+            for name, dev in pairs { lodash = false, minimist = true } do
+                packages["node_modules/" .. name] = { version = "1.0.0", dev = dev or nil, integrity = "sha512-aaaa",
+                    resolved = registry.url .. "/" .. name .. "-1.0.0.tgz" }
+            end
+            packages[""].devDependencies = { minimist = "1.0.0" }
+            t.write(folder .. "/app/package.json", dkjson.encode(packages[""]))
+            t.write(folder .. "/app/package-lock.json", dkjson.encode { name = "app", version = "1.0.0", lockfileVersion = 3,
+                requires = true, packages = packages })
+        end)
+
+        local function audit(words, url)
+            local body = ([[
+                app = node.project { manager = "npm", cwd = "app", env = { npm_config_registry = %q, npm_config_fetch_retries = "0" } }
+                gate("it", function() return app:audit(%s) end)]]):format(url or registry.url, words)
+            local run = play(body)
+            for _, event in ipairs(run.events) do
+                if event.type == "check" then
+                    return event.payload.verdict .. " " .. event.payload.text
+                end
+            end
+            error(run.out .. run.err)
+        end
+
+        local function advisory(severity)
+            return { { id = 1, url = "https://example.com/1", title = "Spoils it", severity = severity, vulnerable_versions = "<2" } }
+        end
+
+        it("names the packages, and leaves out what is less severe", function()
+            assert.equal("pass vulnerabilities, critical: none", audit '"critical"')
+            advisories = { lodash = advisory "high", minimist = advisory "critical" }
+            assert.equal("fail vulnerabilities, critical: critical: minimist", audit '"critical"')
+            assert.equal("fail vulnerabilities, high or worse: critical: minimist; high: lodash", audit '"high"')
+        end)
+
+        it("leaves out what only development needs", function()
+            advisories = { minimist = advisory "critical" }
+            assert.equal("pass vulnerabilities, low or worse: none", audit '"low", { production = true }')
+        end)
+
+        it("takes no answer for unknown", function()
+            local said = audit('"critical"', "http://127.0.0.1:" .. t.free_port())
+            assert.matches("^unknown vulnerabilities, critical: `npm audit %-%-json` does not tell: .*ECONNREFUSED", said)
+        end)
     end)
 end)
