@@ -180,7 +180,7 @@ function Tree:ignores(...)
         local tracked = #listed(self, { files = { name } }) > 0
         local ignored = sh.read({ "git", "check-ignore", "-q", "--no-index", "--", name }, { cwd = self.path, env = ENV,
             ok = { 0, 1 } }).code == 0
-        checks[i] = rt.expectation { name = name .. " is ignored", verdict = ignored and not tracked and "pass" or "fail",
+        checks[i] = rt.expectation { name = name, verdict = ignored and not tracked and "pass" or "fail",
             measured = tracked and "tracked" or ignored and "ignored" or "not ignored", limit = "ignored",
             text = tracked and ("%s is tracked: `git rm --cached %s`, and rotate what is in it"):format(name, name)
                 or ignored and name .. " is ignored" or ("%s is not ignored: add it to .gitignore"):format(name) }
