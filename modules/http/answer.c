@@ -116,10 +116,20 @@ const char *rh_http_connection_code(CURL *easy, CURLcode curl)
     }
 }
 
+/* What the proxy answered instead of leading to the server, which has heard nothing then; 0: it is not its fault. */
+static long refused_by_proxy(const rh_http_transfer *t, CURLcode curl)
+{
+    long status = 0;
+    curl_easy_getinfo(t->easy, CURLINFO_HTTP_CONNECTCODE, &status);
+    return curl != CURLE_RECV_ERROR || (status >= 200 && status < 300) ? 0 : status;
+}
+
 const char *rh_http_code(const rh_http_transfer *t, CURLcode curl)
 {
     if (curl == CURLE_COULDNT_CONNECT && t->refused[0])
         return "private_address";
+    if (refused_by_proxy(t, curl))
+        return "network";
     const char *code = rh_http_connection_code(t->easy, curl);
     if (code)
         return code;
@@ -160,6 +170,12 @@ static void add_reason(const rh_http_transfer *t, const char *code, CURLcode cur
     }
     if (strcmp(code, "private_address") == 0) {
         rh_buffer_addf(out, "it is at %s, which is no public address; not connected", t->refused);
+        return;
+    }
+    long refused = refused_by_proxy(t, curl);
+    if (refused) {
+        rh_buffer_addf(out, "the proxy answered %ld and did not lead there%s", refused,
+                       refused == 407 ? ": it wants a user and a password that it knows" : "");
         return;
     }
     rh_buffer_adds(out, said);

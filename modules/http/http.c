@@ -158,8 +158,10 @@ static void set_options(transfer *t, const rh_http_spec *spec)
         curl_easy_setopt(easy, CURLOPT_SSLCERT, spec->certificate_file);
         curl_easy_setopt(easy, CURLOPT_SSLKEY, spec->key_file);
     }
-    if (!spec->proxy || strcmp(spec->proxy, "environment") != 0)
+    if (!spec->proxy || strcmp(spec->proxy, "environment") != 0) {
         curl_easy_setopt(easy, CURLOPT_PROXY, spec->proxy ? spec->proxy : "");
+        curl_easy_setopt(easy, CURLOPT_NOPROXY, ""); /* or no_proxy of the environment lets it out */
+    }
     if (spec->unix_socket)
         curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, spec->unix_socket);
 }
