@@ -178,6 +178,10 @@ static void add_reason(const rh_http_transfer *t, const char *code, CURLcode cur
                        refused == 407 ? ": it wants a user and a password that it knows" : "");
         return;
     }
+    if (curl == CURLE_OUT_OF_MEMORY) { /* what libcurl calls both */
+        rh_buffer_adds(out, "a line of the answer's headers is longer than 100 KiB, or memory is used up");
+        return;
+    }
     rh_buffer_adds(out, said);
     if (strcmp(code, "tls") == 0)
         rh_http_certificate_explain(t->certificate, out);
