@@ -398,6 +398,23 @@ local function at_most(from, limit, match, options)
     }, from, found, given.alive)
 end
 
+--- An expectation: at least so many lines match. Where fewer do, and lines were lost, nobody can tell.
+local function at_least(from, limit, match, options)
+    if type(limit) ~= "number" or options and options.per then
+        rt.raise("usage", 'log.at_least: expected a number and what to look for: log:at_least(1, "ready", { since = … }), without'
+            .. " per")
+    end
+    local found = find_effect((find_args(from, match, options, "log.at_least")))
+    local there = found.count >= limit
+    return rt.expectation {
+        name = quoted(match) .. " in " .. from.name, verdict = there and "pass" or found.gap and "unknown" or "fail",
+        measured = found.count, limit = limit, unit = "lines", detail = found.lines[1],
+        text = ("%s: %s %s (at least %.6g)%s"):format(from.name, found.count > 0 and counted(found.count)
+            or ("none of %s lines matches"):format(found.scanned), quoted(match), limit,
+            found.lines[1] and ": " .. found.lines[1] or found.gap and ", and lines were lost" or ""),
+    }
+end
+
 local function said_last(found)
     local lines = texts(found.tail)
     return #lines > 0 and "; it said last:\n  " .. table.concat(lines, "\n  ") or "; nothing was written to it"
@@ -437,7 +454,7 @@ local wait_for = rt.effect {
     sample = function() return { at = rt.unknown "time", text = rt.unknown "line" } end,
 }
 
-Source = rt.class("log", { mark = mark, find = find, none = none, at_most = at_most, wait_for = wait_for },
-    function(from) return "log " .. from.name end)
+Source = rt.class("log", { mark = mark, find = find, none = none, at_most = at_most, at_least = at_least,
+    wait_for = wait_for }, function(from) return "log " .. from.name end)
 
 return M

@@ -123,7 +123,8 @@ describe("log.file", function()
             sh.run "%s"
             say "fine"
             local x = app:none("lost", { since = mark })
-            return { app:find("x", { since = mark }).gap, x.verdict, x.text }]]
+            return { app:find("x", { since = mark }).gap, x.verdict, x.text,
+                app:at_least(1, "lost", { since = mark }).verdict }]]
         -- Who has read it to its end has it still open: only one that begins at the mark now has lost something.
         for loss, also_open in pairs { [": > app.log"] = true, ["rm app.log"] = false,
             ["mv app.log app.log.1; gzip app.log.1"] = false,
@@ -132,6 +133,7 @@ describe("log.file", function()
             assert.equal(also_open, value[1], loss)
             assert.equal("unknown", value[2], loss)
             assert.matches("nobody can tell", value[3], 1, true)
+            assert.equal("unknown", value[4], loss)
         end
     end)
 
@@ -160,16 +162,21 @@ describe("log.file", function()
                 judged(app:at_most(5, "ERROR", { since = mark })),
                 judged(app:none("silence", { since = app:mark(), alive = true })),
                 judged(app:none("silence", { since = app:mark() })),
+                judged(app:at_least(1, "fine", { since = mark })),
+                judged(app:at_least(6, "ERROR", { since = mark })),
+                judged(app:at_least(1, "silence", { since = mark })),
             }]]
         local found = {}
         for i, one in ipairs(value) do
             found[i] = { one[1], one[2] }
         end
         assert.same({ { "pass", 0 }, { "fail", 5 }, { "pass", 4 }, { "fail", 4 }, { "fail", 3 }, { "pass", 5 },
-            { "unknown", 0 }, { "pass", 0 } }, found)
+            { "unknown", 0 }, { "pass", 0 }, { "pass", 1 }, { "fail", 5 }, { "fail", 0 } }, found)
         assert.matches("app.log: 5 lines match \"ERROR\": 2026-11-20T09:00:01Z ERROR 1", value[2][3], 1, true)
         assert.matches("4 lines match \"ERROR\" within 1m until 2026-11-20T09:00:59", value[4][3], 1, true)
         assert.matches("not a line was written", value[7][3], 1, true)
+        assert.equal('app.log: 1 line matches "fine" (at least 1): 2026-11-20T09:30:00Z fine', value[9][3])
+        assert.equal('app.log: none of 6 lines matches "silence" (at least 1)', value[11][3])
     end)
 
     it("looks back by the times in the lines, also into what was rotated", function()
@@ -217,6 +224,8 @@ describe("log.file", function()
         fails("usage", [[app:find("x", { since = "yesterday" })]])
         fails("missing", [[app:find("x", { since = 0 })]])
         fails("usage", [[app:at_most("ERROR", 5, { since = 0 })]])
+        fails("usage", [[app:at_least("ERROR", { since = 0 })]])
+        fails("usage", [[app:at_least(1, "ERROR", { since = 0, per = "1m" })]])
         fails("usage", [[log.command {}]])
         fails("usage", [[app.mark()]])
     end)

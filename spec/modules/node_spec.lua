@@ -127,7 +127,8 @@ describe("node", function()
 
         local function audit(words, url)
             local body = ([[
-                app = node.project { manager = "npm", cwd = "app", env = { npm_config_registry = %q, npm_config_fetch_retries = "0" } }
+                app = node.project { manager = "npm", cwd = "app",
+                    env = { npm_config_registry = %q, npm_config_fetch_retries = "0" } }
                 gate("it", function() return app:audit(%s) end)]]):format(url or registry.url, words)
             local run = play(body)
             for _, event in ipairs(run.events) do
@@ -139,7 +140,8 @@ describe("node", function()
         end
 
         local function advisory(severity)
-            return { { id = 1, url = "https://example.com/1", title = "Spoils it", severity = severity, vulnerable_versions = "<2" } }
+            return { { id = 1, url = "https://example.com/1", title = "Spoils it", severity = severity,
+                vulnerable_versions = "<2" } }
         end
 
         it("names the packages, and leaves out what is less severe", function()
