@@ -148,6 +148,57 @@ function Repository:merged(...)
     return list
 end
 
+-- The last word of each reviewer; a comment is none.
+local WORDS = { APPROVED = "approved", CHANGES_REQUESTED = "refused", DISMISSED = "nothing" }
+
+local reviews_read = rt.effect {
+    name = "github.reviews", class = "read",
+    args = function(self, number) return { where = self.where, number = number_of(number, "repository:approved") } end,
+    describe = function(args) return ("look who approved pull request %s of %s"):format(args.number, named(args.where)) end,
+    call = function(args)
+        local what = ("reviews of pull request %s of %s"):format(args.number, named(args.where))
+        local last, page, part = {}, 0
+        repeat
+            page = page + 1
+            part = service.list(ask(args.where, what, "GET", ("/pulls/%d/reviews"):format(args.number),
+                { query = { per_page = 100, page = page } }), what, "GitHub")
+            for _, review in ipairs(part) do
+                local who = type(review.user) == "table" and review.user.login or "ghost" -- an account that is gone
+                last[who] = WORDS[review.state] or last[who]
+            end
+        until #part < 100
+        local found = { approved = rt.json.array {}, refused = rt.json.array {} }
+        for who, word in pairs(last) do
+            table.insert(found[word] or {}, who)
+        end
+        return found
+    end,
+    sample = function() return { approved = {}, refused = {} } end,
+}
+
+--- Expectations: these pull requests are approved, and nobody asks for changes: repository:approved(14, 17, { count = 2 }) wants
+--- so many people; 1.
+function Repository:approved(...)
+    local numbers = { ... }
+    local options = type(numbers[#numbers]) == "table" and not rt.is_unknown(numbers[#numbers]) and table.remove(numbers) or {}
+    local given = rt.options(options, { count = { "integer", default = 1 } }, "repository:approved")
+    local list = {}
+    for i, number in ipairs(numbers) do
+        local pull, found = pull_read(self, number), reviews_read(self, number)
+        local enough = #found.approved >= given.count and #found.refused == 0
+        list[i] = rt.expectation { name = ("pull request %s is approved"):format(number), verdict = enough and "pass" or "fail",
+            measured = #found.approved, limit = given.count, unit = "people",
+            text = ("pull request %s (%s) is approved by %s%s%s"):format(number, tostring(pull.title),
+                #found.approved > 0 and list_of(found.approved) or "nobody",
+                #found.approved < given.count and given.count > 1 and ", and by too few" or "",
+                #found.refused > 0 and "; changes are requested by " .. list_of(found.refused) or "") }
+    end
+    if #list == 0 then
+        rt.raise("usage", "repository:approved: expects numbers of pull requests")
+    end
+    return list
+end
+
 local checks_read = rt.effect {
     name = "github.checks", class = "read",
     args = function(self, ref) return { where = self.where, ref = ref } end,

@@ -63,6 +63,32 @@ describe("github", function()
         assert.equal("access_denied", problem.code)
     end)
 
+    it("takes a pull request for approved by the last word of each reviewer", function()
+        local many = {}
+        for i = 1, 101 do
+            many[i] = { "dana", i == 101 and "APPROVED" or "COMMENTED" }
+        end
+        for _, set in ipairs {
+            { "fail", {}, "pull request 14 (Types) is approved by nobody" },
+            { "fail", { { "dana", "COMMENTED" } }, "by nobody" },
+            { "pass", { { "dana", "CHANGES_REQUESTED" }, { "dana", "APPROVED" }, { "dana", "COMMENTED" } },
+                "pull request 14 (Types) is approved by dana" },
+            { "fail", { { "dana", "APPROVED" }, { "kim", "CHANGES_REQUESTED" } },
+                "approved by dana; changes are requested by kim" },
+            { "fail", { { "dana", "APPROVED" }, { "dana", "DISMISSED" } }, "by nobody" },
+            { "pass", many, "by dana" },
+        } do
+            hub.control { pulls = { ["14"] = { head = "one", title = "Types", reviews = set[2] } } }
+            local verdict, text = gate "shop:approved(14)"
+            assert.equal(set[1], verdict, set[3])
+            assert.matches(set[3], text, 1, true)
+        end
+        hub.control { pulls = { ["14"] = { head = "one", reviews = { { "dana", "APPROVED" } } }, ["15"] = { head = "two" } } }
+        assert.equal("pass fail", (gate "shop:approved(14, 15)"))
+        assert.equal("fail", (gate "shop:approved(14, { count = 2 })"))
+        assert.equal("unknown", (gate "shop:approved(99)"))
+    end)
+
     it("takes checks for green only when all are, and there are some", function()
         assert.equal("pass", (gate 'shop:checks("one", { required = { "build" } })'))
         local sets = {

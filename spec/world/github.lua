@@ -10,6 +10,7 @@ local tcp = require "spec.world.tcp"
 local M = {}
 
 local PATHS = { "/pulls/{pull_number}", "/pulls/{pull_number}/merge", "/pulls/{pull_number}/update-branch",
+    "/pulls/{pull_number}/reviews",
     "/commits/{ref}/check-runs", "/commits/{ref}/status", "/git/ref/{ref}", "/git/refs/{ref}", "/releases",
     "/releases/tags/{tag}", "/releases/{release_id}" }
 

@@ -98,6 +98,16 @@ def checks(ref, page, kind, path, field):
     return 200, told
 
 
+def reviews(list_, page):
+    model = example("/repos/{owner}/{repo}/pulls/{pull_number}/reviews", "get", "200")[0]
+    told = []
+    for login, verdict in list_[(page - 1) * 100:page * 100]:
+        told.append(copy.deepcopy(model))
+        told[-1]["state"] = verdict
+        told[-1]["user"]["login"] = login
+    return told
+
+
 def release(made):
     told = example("/repos/{owner}/{repo}/releases/tags/{tag}", "get", "200")
     told.update(made)
@@ -124,6 +134,9 @@ def answer(method, path, query, body):
                 state[kind].setdefault(pull["head"], [])
             git("update-ref", "refs/heads/" + pull["head"], made)
             return 202, {"message": "Updating pull request branch.", "url": "https://github.com/repos/acme/shop/pulls/" + match[1]}
+    match = re.fullmatch(r"/pulls/(\d+)/reviews", rest)
+    if match and match[1] in state["pulls"] and method == "GET":
+        return 200, reviews(state["pulls"][match[1]].get("reviews", []), page)
     match = re.fullmatch(r"/commits/([^/]+)/(check-runs|status)", rest)
     if match and method == "GET":
         base = "/repos/{owner}/{repo}/commits/{ref}/"
