@@ -43,7 +43,7 @@ local function execute(ctx, argv, opts)
         env[name] = value
     end
     local ok, result = pcall(sh.run, { id = main and ctx.id or fresh_id(sh, ctx), argv = argv, env = env, cwd = opts.cwd,
-        timeout = opts.timeout, log = main and ctx.log or nil })
+        timeout = opts.timeout, input = opts.input, log = main and ctx.log or nil })
     if not ok and type(result) == "table" and result.code == "command_not_found" then
         rt.raise("command_not_found", ("docker: there is no command %s here, or it is not in PATH"):format(argv[1]))
     elseif not ok and type(result) == "table" and result.code == "cwd" then
@@ -106,7 +106,8 @@ function M.compose(ctx, app, argv, opts)
             env[name] = value
         end
     end
-    return execute(ctx, joined(start, options, argv), { env = env, cwd = app.cwd, timeout = opts.timeout, main = opts.main })
+    return execute(ctx, joined(start, options, argv), { env = env, cwd = app.cwd, timeout = opts.timeout, input = opts.input,
+        main = opts.main })
 end
 
 return M

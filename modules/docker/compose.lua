@@ -308,7 +308,8 @@ M.run = rt.effect {
         local where = "compose.run"
         local given = exec.exec_fields(argv, options, where)
         local args = { app = plain(app, where), service = engine.word(service, where, "the service"), argv = given.argv,
-            idempotent = given.idempotent, destructive = given.destructive, timeout = given.timeout, env = {} }
+            idempotent = given.idempotent, destructive = given.destructive, timeout = given.timeout, stdin = given.stdin,
+            env = {} }
         for _, name in ipairs(with_defaults) do
             args[name] = given[name]
         end
@@ -331,7 +332,7 @@ M.run = rt.effect {
         end
         argv[#argv + 1] = args.service
         table.move(args.argv, 1, #args.argv, #argv + 1, argv)
-        local result = command.compose(ctx, args.app, argv, { env = args.env, timeout = args.timeout })
+        local result = command.compose(ctx, args.app, argv, { env = args.env, timeout = args.timeout, input = args.stdin })
         for _, code in ipairs(args.ok) do
             if result.code == code then
                 return { code = result.code, out = result.out, err = result.err, ms = result.ms, truncated = result.truncated }
@@ -346,7 +347,7 @@ M.run = rt.effect {
         return { code = args.ok[1], out = rt.unknown "output", err = rt.unknown "errors", ms = rt.unknown "time",
             truncated = false }
     end,
-    destructive = function(args) return table.concat(args.argv, " ") end,
+    destructive = exec.destruction,
 }
 
 -- The running container of a service. What is found in a step is kept with it: a resumed one goes on with the same container.

@@ -11,12 +11,14 @@
  *   native.parts   the compiled parts of the sugar
  *
  * Fields of a request: method, url, unix_socket, ca, certificate, key (PEM files), headers (array of "Name: value"), json (any
- * value; secrets in it are sent as what they are) or file (a path), auth (any value: X-Registry-Auth), timeout, stall (ms), once. */
+ * value; secrets in it are sent as what they are) or file (a path), auth (any value: X-Registry-Auth), timeout, stall (ms), once,
+ * input (a text or a secret: follows the body once the answer has begun; then the sending half is closed). */
 #include "docker.h"
 
 #include "core/json.h"
 #include "core/luaerror.h"
 #include "core/module.h"
+#include "core/secret.h"
 #include "core/task.h"
 #include "core/timer.h"
 
@@ -135,6 +137,8 @@ static parts *read_spec(lua_State *L, rh_http_spec *spec)
         .stall_ms = integer_field(L, "stall"),
         .max_body = MAX_BODY,
     };
+    if (lua_getfield(L, 1, "input") != LUA_TNIL)
+        spec->input = rh_check_secret_text(L, -1, &spec->input_size);
     lua_getfield(L, 1, "once");
     spec->once = lua_toboolean(L, -1);
     if (!spec->method || !spec->url)

@@ -143,7 +143,8 @@ local function prepared(engine, request)
         method = request.method or "GET", url = place.base .. request.path .. query_of(request.query),
         unix_socket = place.unix_socket, ca = place.ca, certificate = place.certificate, key = place.key,
         json = request.json, file = request.file, auth = request.auth, headers = request.headers,
-        timeout = request.timeout, stall = request.stall, once = request.once, framed = request.framed, log = request.log,
+        timeout = request.timeout, stall = request.stall, once = request.once, input = request.input,
+        framed = request.framed, log = request.log,
     }, place
 end
 

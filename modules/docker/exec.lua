@@ -40,7 +40,7 @@ local function argv_of(command, where)
 end
 
 local OPTIONS = { ok = "integer|table", env = "table", cwd = "string", user = "string", timeout = "duration", capture = "size",
-    privileged = "boolean" }
+    privileged = "boolean", stdin = "text" }
 
 --- Of (command, options), or of one table with both: the plain fields of a command.
 function M.fields(command, options, spec, where)
@@ -75,8 +75,8 @@ local function created(args)
     local _, made = engine.ask(args.engine, {
         method = "POST", path = "/containers/" .. engine.escaped(args.name) .. "/exec", missing = "no_container",
         doing = "prepare " .. describe(args),
-        json = { AttachStdout = true, AttachStderr = true, Cmd = args.argv, Env = args.env, WorkingDir = args.cwd, User = args.user,
-            Privileged = args.privileged },
+        json = { AttachStdin = args.stdin ~= nil, AttachStdout = true, AttachStderr = true, Cmd = args.argv, Env = args.env,
+            WorkingDir = args.cwd, User = args.user, Privileged = args.privileged },
     })
     return made.Id
 end
@@ -86,6 +86,10 @@ local function looked_up(args, id)
     local _, found = engine.ask(args.engine, { path = "/exec/" .. id .. "/json", ok = { 404 },
         doing = "look at " .. describe(args) })
     return found.ID and found or nil
+end
+
+local function was_started(found)
+    return found ~= nil and (found.Running or found.ExitCode ~= nil)
 end
 
 local function judged(args, result)
@@ -105,8 +109,8 @@ local function ran(args, ctx, id)
     local result
     do
         local answer <close> = engine.open(args.engine, { method = "POST", path = "/exec/" .. id .. "/start", framed = true,
-            json = { Detach = false, Tty = false }, once = true, log = ctx.log, timeout = args.timeout, missing = "missing",
-            doing = "run " .. describe(args) })
+            json = { Detach = false, Tty = false }, input = args.stdin, once = true, log = ctx.log, timeout = args.timeout,
+            missing = "missing", doing = "run " .. describe(args) })
         local ok, collected = pcall(output.collect, answer, args.capture)
         if not ok then
             if collected.code == "timeout" then
@@ -152,6 +156,12 @@ local prepare = rt.effect {
     sample = function(args) return rt.unknown("id of " .. describe(args)) end,
 }
 
+-- What is fed to it, such as a script for psql, is looked at like the command itself.
+local function destruction(args)
+    return type(args.stdin) == "string" and line_of(args) .. "\n" .. args.stdin or line_of(args)
+end
+M.destruction = destruction
+
 local function sample(args)
     local of = " of " .. line_of(args)
     return { code = args.ok[1], out = rt.unknown("output" .. of), err = rt.unknown("errors" .. of),
@@ -165,13 +175,26 @@ local run = rt.effect {
     args = function(args) return args end,
     describe = describe,
     call = function(args, ctx)
-        return judged(args, args.exec and taken_up(args, args.exec) or ran(args, ctx, args.exec or created(args)))
+        local id = args.exec
+        if id and args.stdin and was_started(looked_up(args, id)) then -- by a host before this one; somebody says: again
+            id = created(args)
+        elseif id then
+            local result = taken_up(args, id)
+            if result then
+                return judged(args, result)
+            end
+        end
+        return judged(args, ran(args, ctx, id or created(args)))
     end,
     probe = function(args)
-        return looked_up(args, args.exec) and "undone" or "unknown" -- it is started once, whoever asks how often
+        local found = looked_up(args, args.exec)
+        if args.stdin and was_started(found) then
+            return "unknown", "it was started, and its input may have ended half-way, with the connection"
+        end
+        return found and "undone" or "unknown" -- it is started once, whoever asks how often
     end,
     sample = sample,
-    destructive = line_of,
+    destructive = destruction,
 }
 
 local read = rt.effect {
@@ -181,7 +204,7 @@ local read = rt.effect {
     describe = describe,
     call = function(args, ctx) return judged(args, ran(args, ctx, created(args))) end,
     sample = sample,
-    destructive = line_of,
+    destructive = destruction,
 }
 
 local function with(spec, more)

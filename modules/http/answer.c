@@ -45,6 +45,10 @@ static size_t header_received(char *line, size_t one, size_t size, void *data)
     rh_buffer *headers = &t->request->headers;
     if (size > 5 && memcmp(line, "HTTP/", 5) == 0) { /* a 100 may have come before */
         rh_buffer_clear(headers);
+        long status = 0;
+        curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+        if (t->has_input && status >= 200)
+            rh_http_input_answered(t, (int)status);
         return size;
     }
     const char *colon = memchr(line, ':', size);

@@ -32,6 +32,9 @@ void rh_http_transfer_free(transfer *t)
     rh_http_file_close(t->source);
     rh_http_file_close(t->sink);
     rh_buffer_free(&t->upload);
+    if (t->has_input) /* which may be secret */
+        explicit_bzero(t->input.data, t->input.size);
+    rh_buffer_free(&t->input);
     free(t->progress);
     free(t->label);
     free(t);
@@ -70,6 +73,12 @@ static void finished(CURL *easy, CURLcode curl)
 {
     transfer *t = NULL;
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&t);
+    if (rh_http_input_refused(t, curl)) {
+        curl = CURLE_OK;
+    } else if (t->hung_up) {
+        curl = CURLE_GOT_NOTHING;
+        t->curl_said[0] = '\0';
+    }
     if (curl == CURLE_OK)
         rh_http_fill_result(t);
     else

@@ -67,6 +67,11 @@ typedef struct rh_http_spec {
     rh_http_receive receive; /* it is handed there, as it comes; or NULL */
     void *receive_data;
 
+    /* After `body`, once the answer has begun, and then the sending half of the connection is closed: for a server that takes
+     * the connection over. Takes a new connection. A server that wants no more of it, and closes, has answered. NULL: none. */
+    const void *input;
+    size_t input_size;
+
     const char *bearer;      /* a token, or NULL */
     const char *user;        /* HTTP basic, or NULL */
     const char *password;    /* with user */
@@ -76,10 +81,10 @@ typedef struct rh_http_spec {
     const char *ca; /* PEM file of authorities instead of the system's, or NULL */
     const char *certificate_file, *key_file; /* PEM files: who we are; or NULL */
     const char *proxy;                       /* URL, "environment", or NULL: none */
-    bool public_only;     /* connect to no private address: code "private_address" */
-    bool certificate;     /* tell of the server's certificate: takes a new connection */
-    const char *progress; /* key of a step that is told how many bytes have gone; or NULL */
-    int64_t timeout_ms;   /* for the whole request; <= 0: none but the task's */
+    bool public_only;           /* connect to no private address: code "private_address" */
+    bool certificate;           /* tell of the server's certificate: takes a new connection */
+    const char *progress;       /* key of a step that is told how many bytes have gone; or NULL */
+    int64_t timeout_ms;         /* for the whole request; <= 0: none but the task's */
     int64_t connect_timeout_ms; /* <= 0: 10 s */
     int64_t stall_ms;           /* not one byte for so long ends it with "timeout"; <= 0: it may */
     size_t max_body;            /* bytes, after decompression; 0: RH_HTTP_MAX_BODY */

@@ -4,9 +4,12 @@
 #include "multi.h"
 
 #include <ctype.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 
 void rh_http_escape(rh_buffer *out, const char *text, size_t size)
 {
@@ -166,6 +169,91 @@ static void set_body(rh_http_transfer *t, const rh_http_spec *spec)
     curl_easy_setopt(t->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->upload.size);
 }
 
+/* ---- input ---- */
+
+static bool is_good(int status) { return status >= 200 && status < 300; }
+
+/* So that no write meets a closed connection: libcurl would then read no more of the answer either. */
+static bool has_hung_up(int socket)
+{
+    struct pollfd asked = {.fd = socket, .events = POLLRDHUP};
+    return poll(&asked, 1, 0) > 0 && (asked.revents & (POLLRDHUP | POLLHUP | POLLERR));
+}
+
+static size_t take_input(char *bytes, size_t one, size_t room, void *data)
+{
+    rh_http_transfer *t = data;
+    const bool body = t->taken < t->upload.size;
+    if (!body && !t->answered)
+        return CURL_READFUNC_PAUSE;
+    const rh_buffer *from = body ? &t->upload : &t->input;
+    const size_t at = body ? t->taken : t->taken - t->upload.size;
+    size_t size = from->size - at;
+    if (!body && (!is_good(t->answered) || has_hung_up(t->socket)))
+        return 0;
+    if (size == 0) /* what came before is written: it asks for more when it has */
+        shutdown(t->socket, SHUT_WR);
+    if (size > one * room)
+        size = one * room;
+    if (size > 0)
+        memcpy(bytes, from->data + at, size);
+    t->taken += size;
+    return size;
+}
+
+static int socket_made(void *data, curl_socket_t socket, curlsocktype purpose)
+{
+    (void)purpose;
+    ((rh_http_transfer *)data)->socket = socket;
+    return CURL_SOCKOPT_OK;
+}
+
+/* libcurl does not end a transfer that is paused when its connection is closed. */
+static int look_for_end(void *data, curl_off_t down_whole, curl_off_t down, curl_off_t up_whole,
+                        curl_off_t up)
+{
+    rh_http_transfer *t = data;
+    int left = 0;
+    (void)down_whole, (void)down, (void)up_whole, (void)up;
+    t->hung_up = t->socket >= 0 && !t->answered && has_hung_up(t->socket) &&
+                 ioctl(t->socket, FIONREAD, &left) == 0 && left == 0;
+    return t->hung_up;
+}
+
+static void set_input(rh_http_transfer *t, const rh_http_spec *spec)
+{
+    char *length = rh_format("Content-Length: %zu", spec->body_size);
+    rh_buffer_add(&t->upload, spec->body ? spec->body : "", spec->body_size);
+    rh_buffer_add(&t->input, spec->input, spec->input_size);
+    t->has_input = true;
+    t->socket = -1;
+    t->headers = curl_slist_append(t->headers, length);
+    t->headers = curl_slist_append(t->headers, "Transfer-Encoding:"); /* as it is, not in chunks */
+    free(length);
+    curl_easy_setopt(t->easy, CURLOPT_UPLOAD, 1L);
+    curl_easy_setopt(t->easy, CURLOPT_READFUNCTION, take_input);
+    curl_easy_setopt(t->easy, CURLOPT_READDATA, t);
+    curl_easy_setopt(t->easy, CURLOPT_SOCKOPTFUNCTION, socket_made);
+    curl_easy_setopt(t->easy, CURLOPT_SOCKOPTDATA, t);
+    curl_easy_setopt(t->easy, CURLOPT_XFERINFOFUNCTION, look_for_end);
+    curl_easy_setopt(t->easy, CURLOPT_XFERINFODATA, t);
+    curl_easy_setopt(t->easy, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(t->easy, CURLOPT_FRESH_CONNECT, 1L);
+    curl_easy_setopt(t->easy, CURLOPT_FORBID_REUSE, 1L);
+}
+
+void rh_http_input_answered(rh_http_transfer *t, int status)
+{
+    t->answered = status;
+    curl_easy_pause(t->easy, CURLPAUSE_CONT);
+}
+
+bool rh_http_input_refused(const rh_http_transfer *t, CURLcode curl)
+{
+    return t->has_input && is_good(t->answered) && t->taken < t->upload.size + t->input.size &&
+           (curl == CURLE_SEND_ERROR || curl == CURLE_RECV_ERROR);
+}
+
 static bool set_method(rh_http_transfer *t, const rh_http_spec *spec, rh_error *error)
 {
     bool sends = strcmp(spec->method, "POST") == 0 || strcmp(spec->method, "PUT") == 0 ||
@@ -176,7 +264,9 @@ static bool set_method(rh_http_transfer *t, const rh_http_spec *spec, rh_error *
         return false;
     if (spec->parts_count > 0 && !set_form(t, spec, error))
         return false;
-    if (!spec->file && spec->parts_count == 0 && (spec->body || sends))
+    if (spec->input)
+        set_input(t, spec);
+    else if (!spec->file && spec->parts_count == 0 && (spec->body || sends))
         set_body(t, spec);
     curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, spec->method);
     return true;

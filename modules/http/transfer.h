@@ -25,6 +25,11 @@ typedef struct rh_http_transfer {
     struct curl_slist *headers;
     rh_http_certificate *certificate;
     rh_buffer upload;
+    rh_buffer input; /* what follows the body once the answer has begun, if has_input */
+    size_t taken;    /* of both */
+    bool has_input, hung_up;
+    int answered; /* the status that the answer began with, or 0 */
+    int socket;
     rh_http_file *source; /* a file that is sent, or NULL */
     curl_mime *form;
     rh_http_part_file *part_files;
@@ -55,6 +60,10 @@ void rh_http_transfer_free(rh_http_transfer *t);
 bool rh_http_set_request(rh_http_transfer *t, const rh_http_spec *spec, rh_error *error);
 /* send.c: the signature's last part, once the hash of what is sent is known (hex). */
 void rh_http_set_headers(rh_http_transfer *t, const char *sha256);
+/* send.c: the answer has begun, with that status. Called within libcurl's callbacks. */
+void rh_http_input_answered(rh_http_transfer *t, int status);
+/* send.c: whether a transfer that ended so has answered all the same: the server wanted no more of the input. */
+bool rh_http_input_refused(const rh_http_transfer *t, CURLcode curl);
 
 /* progress.c: says how far it is, as an ephemeral event, 4 times a second. */
 void rh_http_set_progress(rh_http_transfer *t, const rh_http_spec *spec);

@@ -199,8 +199,11 @@ describe("variables and secrets", function()
             local sh, pg = require "rollout.sh", require "rollout.pg"
             local slow = "echo run >> opened; until test -e go; do sleep 0.02; done; echo printed-by-it"
             local token = secret { "TOKEN", command = { "sh", "-c", slow } }
-            local url = secret { "URL", command = { "sh", "-c", "until test -e go; do sleep 0.02; done; echo postgresql://u@h/d" } }
-            local function use() return step("use", function() return sh.run({ "wc", "-c", stdin = "Bearer " .. token }).out end) end
+            local later = "until test -e go; do sleep 0.02; done; echo postgresql://u@h/d"
+            local url = secret { "URL", command = { "sh", "-c", later } }
+            local function use()
+                return step("use", function() return sh.run({ "wc", "-c", stdin = "Bearer " .. token }).out end)
+            end
             local found = parallel {
                 a = use, b = use,
                 c = function() return tostring(pg.database(url)) end,

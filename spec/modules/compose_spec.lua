@@ -223,13 +223,17 @@ exec /usr/bin/docker "$@"
             local bare = docker.compose { project = "practice-hub" }
             local ran = app:run("web", { "sh", "-c", "echo $TOKEN | tr a-z A-Z; exit 3" }, { env = { TOKEN = secret "TOKEN" },
                 ok = 3 })
+            local fed = app:run("web", { "sh", "-c", "wc -c; rev" }, { stdin = "no more" }).out
+                .. app:run("web", { "rev" }, { stdin = secret "TOKEN" }).out
             local ok, why = pcall(app.run, app, "web", { "sh", "-c", "echo gone wrong >&2; exit 4" })
             local ok2, why2 = pcall(app.exec, app, "webb", { "true" })
-            return { ran = ran, missing = bare:config().missing, why = why.message, why2 = why2.message, left = #app:ps() }
+            return { ran = ran, fed = fed, missing = bare:config().missing, why = why.message, why2 = why2.message,
+                left = #app:ps() }
         ]], with_token)
         assert.is_nil(err and err.message)
         assert.equal("SWORDFISH-77\n", found.ran.out)
         assert.equal(3, found.ran.code)
+        assert.equal("7\n77-hsifdrows", found.fed)
         assert.same({ "DB_PASSWORD" }, found.missing)
         assert.truthy(found.why:find("exited with 4", 1, true))
         assert.truthy(found.why:find("gone wrong", 1, true))

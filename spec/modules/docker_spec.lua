@@ -1,5 +1,6 @@
 -- rollout.docker against a real engine: containers, their output, commands in them, what is refused.
 local docker = require "spec.world.docker"
+local leaks = require "spec.world.leaks"
 local t = require "spec.helper"
 
 local HEAD = 'local docker = require "rollout.docker"; local engine = docker.engine()\n'
@@ -75,5 +76,92 @@ describe("docker", function()
             assert.truthy(log:find(line, 1, true), log)
         end
         engine:cli { "rm", "-f", "worker" }
+    end)
+    it("feeds a command in a container, whole, and tells it where that ends", function()
+        engine:cli { "run", "-d", "--name", "fed", "box:1" }
+        local found, err = body [[
+            local fed = engine:container "fed"
+            local text = ("0123456789abcde\n"):rep(200000)
+            return {
+                fed:exec({ "sh", "-c", "wc -c; echo err >&2" }, { stdin = text }),
+                fed:exec({ "sha256sum" }, { stdin = text }).out, fed:exec({ "cat" }, { stdin = "" }),
+                fed:read({ "cat" }, { stdin = "read" }).out,
+                fed:exec({ "tail", "-c", "3" }, { stdin = text, idempotent = true }).out,
+            }
+        ]]
+        assert.is_nil(err and err.message)
+        assert.same({ "3200000\n", "err\n" }, { found[1].out, found[1].err })
+        local sum = t.run { "sha256sum", input = ("0123456789abcde\n"):rep(200000) }
+        assert.equal(sum.out, found[2])
+        assert.same({ 0, "", 0 }, { found[3].code, found[3].out, found[3].bytes })
+        assert.same({ "read", "de\n" }, { found[4], found[5] })
+        engine:cli { "rm", "-f", "fed" }
+    end)
+
+    it("takes what a command says that wants no more of its input", function()
+        engine:cli { "run", "-d", "--name", "fed", "box:1" }
+        local found, err = body [[
+            local fed = engine:container "fed"
+            local text = ("0123456789abcde\n"):rep(500000)
+            local many = {}
+            for i = 1, 5 do
+                many[i] = fed:exec({ "sh", "-c", "head -c 5 >&2; seq 1 40000; exit 3" }, { stdin = text, ok = 3 })
+            end
+            return { many, fed:exec({ "true" }, { stdin = text }).code,
+                select(2, pcall(fed.exec, fed, { "nothing" }, { stdin = text })) }
+        ]]
+        assert.is_nil(err and err.message)
+        for _, one in ipairs(found[1]) do
+            assert.same({ 3, "01234", 228894 }, { one.code, one.err, #one.out })
+        end
+        assert.equal(0, found[2])
+        assert.equal("command_not_found", found[3].code)
+        engine:cli { "stop", "-t", "0", "fed" }
+        local _, refused = body [[return engine:container("fed"):exec({ "cat" }, { stdin = "x" })]]
+        assert.equal("conflict", refused.code)
+        engine:cli { "rm", "-f", "fed" }
+    end)
+
+    it("keeps a secret that a command is fed with out of everything", function()
+        engine:cli { "run", "-d", "--name", "fed", "box:1" }
+        local found, err, run = body([[
+            return engine:container("fed"):exec({ "sh", "-c", "tee /dev/stderr | rev; ps -o args" }, { stdin = secret "TOKEN" })
+        ]], { env = { TOKEN = "swordfish-77" } })
+        assert.is_nil(err and err.message)
+        assert.matches("77-hsifdrows", found.out, 1, true)
+        assert.equal("‹secret TOKEN›", found.err)
+        local needles = leaks.needles { TOKEN = "swordfish-77" }
+        assert.same({}, leaks.search_tree(run.folder, needles, nil, leaks.search(run.out .. run.err, needles, "the output")))
+        local inspected = engine:cli { "inspect", "fed" } .. engine:cli { "events", "--since", "1h", "--until", "0s" }
+        assert.not_matches("swordfish", inspected, 1, true)
+        engine:cli { "rm", "-f", "fed" }
+    end)
+
+    it("does not take for done what was fed by a host that died", function()
+        engine:cli { "run", "-d", "--name", "fed", "box:1" }
+        local folder = t.temp()
+        local path = t.playbook([[
+            local engine = require("rollout.docker").engine()
+            playbook "spec" { environments = { "test" } }
+            return step("it", function()
+                return engine:container("fed"):exec({ "sh", "-c",
+                    "touch /tmp/begun; cat; until test -e /tmp/go; do sleep 0.1; done" }, { stdin = "fed" }).out
+            end)]], "spec", folder)
+        local host = t.start_host { path, state = folder .. "/state", cwd = folder, env = engine.env }
+        t.eventually("it has begun", function()
+            return engine:run({ "/usr/bin/docker", "exec", "fed", "test", "-e", "/tmp/begun" }).code == 0
+        end)
+        host:kill("sigkill")
+        host:wait()
+        local again = t.host { "resume", state = folder .. "/state", cwd = folder, env = engine.env }
+        assert.equal(7, again.code, again.out .. again.err)
+        assert.matches("its input may have ended half-way", again.out .. again.err, 1, true)
+        engine:cli { "exec", "fed", "touch", "/tmp/go" }
+        local decided = t.host { "decide", t.list(folder .. "/state/runs")[1], "--retry", state = folder .. "/state" }
+        assert.equal(0, decided.code, decided.out .. decided.err)
+        again = t.host { "resume", state = folder .. "/state", cwd = folder, env = engine.env, "--output", "json" }
+        assert.equal(0, again.code, again.out .. again.err)
+        assert.matches('"out":"fed"', again.out, 1, true)
+        engine:cli { "rm", "-f", "fed" }
     end)
 end)

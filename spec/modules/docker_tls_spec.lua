@@ -42,6 +42,15 @@ step("it", function() return %s end)
         value, err = ask(at "127.0.0.1" .. files(tls.ca, tls.good), nil, 'engine:run { image = "box:1", command = "echo there" }')
         assert.is_nil(err and err.message)
         assert.equal("there\n", value.out)
+        engine:cli { "run", "-d", "--name", "fed", "box:1", "sleep", "3600" }
+        value, err = ask(at "127.0.0.1" .. files(tls.ca, tls.good), nil,
+            'engine:container("fed"):exec({ "sh", "-c", "wc -c; head -c 3 /etc/hostname >&2" }, { stdin = ("x"):rep(3000000) })')
+        assert.is_nil(err and err.message)
+        assert.equal("3000000\n", value.out)
+        value, err = ask(at "127.0.0.1" .. files(tls.ca, tls.good), nil,
+            'engine:container("fed"):exec({ "echo", "enough" }, { stdin = ("x"):rep(3000000) })')
+        assert.is_nil(err and err.message)
+        assert.equal("enough\n", value.out)
     end)
 
     it("asks no engine that is not the one, and none lets a stranger ask", function()

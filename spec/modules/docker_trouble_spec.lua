@@ -50,6 +50,25 @@ describe("docker in trouble", function()
         assert.truthy(result.out:find(other, 1, true), result.out)
     end)
 
+    it("does not wait for an engine that has gone when it was to take a command's input", function()
+        local asked = {}
+        local port = t.serve(function(client, bytes)
+            asked[client] = (asked[client] or "") .. (bytes or "")
+            local path, body = asked[client]:match("^%u+ (%S+).-\r\n\r\n(.*)$")
+            if path and path:find("/start$") and body:find("}$") then
+                client:close()
+            elseif path and (body:find("}$") or path:find("/json$")) then
+                asked[client] = ""
+                local said = '{"Id":"one","ID":"one","Running":false}'
+                client:write(("HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n%s"):format(#said, said))
+            end
+        end)
+        local _, err = t.body(('local docker = require "rollout.docker"; return docker.engine({ host = "tcp://127.0.0.1:%d" })'
+            .. ':container("one"):exec({ "cat" }, { stdin = "fed" })'):format(port))
+        assert.equal("no_daemon", err.code, err.message)
+        assert.matches("went away before it had answered", err.message, 1, true)
+    end)
+
     it("names an image that is not there", function()
         refused("no_image", head .. [[return engine:create { image = "nothing:v9" }]], { "nothing:v9", "engine:pull" })
         refused("no_image", head .. [[return engine:tag("nothing:v9", { as = "some:v1" })]], { "nothing:v9" })
