@@ -419,6 +419,28 @@ end
 
 M.ps = reader("ps", { words = "containers", call = function(args) return members(args.app, args.services) end })
 
+--- What each container of the services uses: `container:stats` with service, number and name. A service without one is an error.
+M.stats = reader("stats", {
+    words = "measure the containers",
+    call = function(args)
+        local list, there = {}, {}
+        for _, one in ipairs(members(args.app, args.services)) do
+            there[one.service] = true
+            list[#list + 1] = function()
+                local used = container.measured { engine = args.app.engine, name = one.name }
+                used.service, used.number, used.name = one.service, one.number, one.name
+                return used
+            end
+        end
+        for _, service in ipairs(args.services) do
+            if not there[service] then
+                rt.raise("no_container", ("docker: %s has no container of %s"):format(args.app.project, service))
+            end
+        end
+        return rt.json.array(rt.together(list))
+    end,
+})
+
 M.logs = reader("logs", {
     words = "log", options = { tail = "integer", since = "duration", timestamps = "boolean", capture = "size" },
     call = function(args)

@@ -59,7 +59,8 @@ local function shape(found)
     }
 end
 
-local SAMPLED = { "id", "image", "image_id", "health", "started", "ports", "networks", "labels", "restarts" }
+local SAMPLED = { "id", "image", "image_id", "created", "health", "started", "ports", "networks", "labels", "restarts", "mounts",
+    "env" }
 
 local function sampled(args)
     local value = { name = args.name, status = "running", running = true, exit_code = 0 }
@@ -140,27 +141,29 @@ local function sum(list, field, match)
     return total
 end
 
+--- What a running container uses; of = { engine, name (or id) }.
+function M.measured(of)
+    local _, found = engine.ask(of.engine, { path = path(of, "/stats"), query = { stream = false }, missing = "no_container",
+        doing = "measure " .. of.name })
+    local cpu, before, memory = found.cpu_stats or {}, found.precpu_stats or {}, found.memory_stats or {}
+    if not memory.usage or not cpu.system_cpu_usage then
+        rt.raise("not_running", ("docker: %s is not running, so there is nothing to measure"):format(of.name))
+    end
+    local cache = memory.stats and (memory.stats.inactive_file or memory.stats.total_inactive_file) or 0
+    return {
+        cpu = share(cpu.cpu_usage.total_usage, before.cpu_usage.total_usage or 0, cpu.system_cpu_usage,
+            before.system_cpu_usage or 0, cpu.online_cpus or 1),
+        memory = memory.usage - cache, memory_limit = memory.limit, memory_share = (memory.usage - cache) / memory.limit,
+        pids = found.pids_stats and found.pids_stats.current,
+        received = sum(found.networks, "rx_bytes"), sent = sum(found.networks, "tx_bytes"),
+        read = sum(found.blkio_stats and found.blkio_stats.io_service_bytes_recursive, "value", "read"),
+        written = sum(found.blkio_stats and found.blkio_stats.io_service_bytes_recursive, "value", "write"),
+    }
+end
+
 M.stats = method("stats", {
     class = "read", words = "measure container",
-    call = function(args)
-        local _, found = engine.ask(args.engine, { path = path(args, "/stats"), query = { stream = false },
-            missing = "no_container",
-            doing = "measure " .. args.name })
-        local cpu, before, memory = found.cpu_stats or {}, found.precpu_stats or {}, found.memory_stats or {}
-        if not memory.usage or not cpu.system_cpu_usage then
-            rt.raise("not_running", ("docker: %s is not running, so there is nothing to measure"):format(args.name))
-        end
-        local cache = memory.stats and (memory.stats.inactive_file or memory.stats.total_inactive_file) or 0
-        return {
-            cpu = share(cpu.cpu_usage.total_usage, before.cpu_usage.total_usage or 0, cpu.system_cpu_usage,
-                before.system_cpu_usage or 0, cpu.online_cpus or 1),
-            memory = memory.usage - cache, memory_limit = memory.limit, memory_share = (memory.usage - cache) / memory.limit,
-            pids = found.pids_stats and found.pids_stats.current,
-            received = sum(found.networks, "rx_bytes"), sent = sum(found.networks, "tx_bytes"),
-            read = sum(found.blkio_stats and found.blkio_stats.io_service_bytes_recursive, "value", "read"),
-            written = sum(found.blkio_stats and found.blkio_stats.io_service_bytes_recursive, "value", "write"),
-        }
-    end,
+    call = M.measured,
     sample = function(args)
         local value = {}
         for _, field in ipairs { "cpu", "memory", "memory_limit", "memory_share", "pids", "received", "sent", "read", "written" } do

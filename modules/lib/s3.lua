@@ -410,6 +410,30 @@ Bucket.list = rt.effect {
     exact = true,
 }
 
+local checked = rt.effect {
+    name = "s3.check",
+    class = "read",
+    args = function(self)
+        return { where = self.where }
+    end,
+    describe = function(args)
+        return "check " .. named(args.where, "")
+    end,
+    call = function(args)
+        local name = named(args.where, "")
+        list(args.where, "", 1, "check " .. name)
+        return { name = name, verdict = "pass", text = name .. " answers, and lets this key look" }
+    end,
+    sample = function(args)
+        return { name = named(args.where, ""), verdict = "unknown" }
+    end,
+}
+
+--- bucket:check(): an expectation that it is there, and lets this key look into it.
+function Bucket.check(self)
+    return rt.expectation(checked(self))
+end
+
 --- bucket:delete(key): the object is gone, whether or not it was there.
 Bucket.delete = rt.effect {
     name = "s3.delete",

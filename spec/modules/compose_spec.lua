@@ -213,6 +213,24 @@ exec /usr/bin/docker "$@"
         assert.equal(found.two[1].id, found.again[1].id)
     end)
 
+    it("measures what its services use", function()
+        local found, err = body [[
+            app:up()
+            app:scale { db = 2 }
+            local all, failed = app:stats(), { pcall(app.stats, app, "cache") }
+            return { all = all, db = app:stats "db", missing = failed[2].message }
+        ]]
+        assert.is_nil(err and err.message)
+        local names = {}
+        for i, one in ipairs(found.all) do
+            names[i] = ("%s %d"):format(one.service, one.number)
+            assert.is_true(one.memory > 0 and one.memory_share < 1 and one.cpu >= 0 and one.pids > 0, one.name)
+        end
+        assert.same({ "db 1", "db 2", "web 1" }, names)
+        assert.same({ "db", "db" }, { found.db[1].service, found.db[2].service })
+        assert.equal("docker: practice-hub has no container of cache", found.missing)
+    end)
+
     it("runs a command in a new container, and tells which variables and services are not there", function()
         local with_token = options()
         with_token.env = { TOKEN = "swordfish-77" }

@@ -131,6 +131,19 @@ describe("rollout.s3", function()
         assert.matches("this machine's clock is not the server's.*the server's time is %d%d%d%d%-", err.message)
     end)
 
+    it("is a gate's matter", function()
+        local r = value [[
+            return { good = bucket { prefix = "p" }:check(), none = select(2, pcall(function() bucket { bucket = "nope" }:check() end)).code,
+                key = select(2, pcall(function() bucket { access_key = "nobody-here" }:check() end)).code }
+        ]]
+        assert.same({ "pass", "s3://backups/p/ answers, and lets this key look" }, { r.good.verdict, r.good.text })
+        assert.same({ "no_bucket", "access_denied" }, { r.none, r.key })
+        local gate = PLAY:gsub("local value = .*", 'gate("it", function() return bucket { bucket = "nope" }:check() end)')
+        local run = t.play(gate:format(server.url), { env = { S3_ACCESS = "S3RVER", S3_SECRET = "S3RVER" } })
+        assert.equal(1, run.code)
+        assert.matches("there is no such bucket at this endpoint", run.out)
+    end)
+
     it("deletes, once and again", function()
         local folder = t.temp()
         t.write(folder .. "/f", "text")
@@ -262,12 +275,14 @@ describe("rollout.s3", function()
             local put = bucket { prefix = "p" }:put { file = "f", key = "k" }
             bucket():get { key = put.key, to = "g" }
             for _, entry in ipairs(bucket():list()) do bucket():delete(entry.key) end
+            bucket():check()
         ]]), "plan", folder)
         local plan = t.host { "plan", path, cwd = folder }
         assert.equal(0, plan.code, plan.err .. plan.out)
         assert.matches("copy f to s3://backups/p/k .*idempotent", plan.out)
         assert.matches("copy s3://backups/k to g .*idempotent", plan.out)
         assert.matches("list s3://backups/ .*read", plan.out)
+        assert.matches("check s3://backups/ .*read", plan.out)
     end)
 
     it("refuses what it cannot mean", function()
