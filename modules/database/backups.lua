@@ -55,7 +55,7 @@ return function(driver)
         call = function(args)
             return rt.json.array(list(args.folder, not args.all and args.database))
         end,
-        sample = function() return rt.json.array {} end,
+        sample = function(args) return rt.unknown("backups in " .. args.folder) end,
         exact = true,
     }
 

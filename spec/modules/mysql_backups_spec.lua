@@ -73,6 +73,24 @@ describe("backups", function()
         assert.equal("2", server:sql("SELECT COUNT(*) FROM wine", "app"))
     end)
 
+    it("are planned as they are listed", function()
+        local path = t.playbook([[
+            local pg, mysql = require "rollout.pg", require "rollout.mysql"
+            playbook "spec" { environments = { "test" } }
+            for _, db in ipairs { pg.database "postgresql://127.0.0.1/app", mysql.database "mysql://127.0.0.1/app" } do
+                step("restore the newest", function() db:restore(db:backups({ folder = "backups" })[1]) end)
+                gate("backups are made", function()
+                    local newest = db:backups({ folder = "backups" })[1]
+                    return expect("age", newest and run.now() - newest.time):below(86400000, "ms")
+                end)
+            end
+        ]], nil, folder)
+        local plan = t.host { "plan", path, cwd = folder }
+        assert.equal(0, plan.code, plan.out .. plan.err)
+        assert.equal(2, select(2, plan.out:gsub("→ restore [^\n]+/app from", "")), plan.out)
+        assert.is_nil(plan.out:find("without a run", 1, true), plan.out)
+    end)
+
     it("are removed when they are old and beyond the count, and no others", function()
         three(40)
         local pruned = value [[return db:prune { folder = F, older_than = "50d", keep_last = 1 }]]
