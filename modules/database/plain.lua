@@ -27,7 +27,7 @@ local PART = {
 
 -- A part of a compressed file; what breaks off in the middle does not get that far.
 local function unpacked(driver, job, path, part, bytes)
-    local command = work.start(job.ctx, part, { argv = { "bash", "-eu", part == "tail" and "-o" or "+o", "pipefail", "-c",
+    local command = work.start(job.ctx, part, { argv = { "bash", "--norc", "-eu", part == "tail" and "-o" or "+o", "pipefail", "-c",
         PART[part], part, path, tostring(bytes) } })
     work.see_through(command)
     return work.check(driver, command, "backup_damaged", "gzip -dc " .. path).out

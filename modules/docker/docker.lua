@@ -91,7 +91,8 @@ local App = rt.class("docker.compose", {
     log = function(app, service)
         engine.word(service, "compose.log", "the service")
         local docker = table.concat(address(app.engine), " ")
-        return log_of({ "bash", "-euo", "pipefail", "-c", ([[%s ps --all --quiet --filter "label=com.docker.compose.project=$0"]]
+        return log_of({ "bash", "--norc", "-euo", "pipefail", "-c",
+            ([[%s ps --all --quiet --filter "label=com.docker.compose.project=$0"]]
             .. [[ --filter "label=com.docker.compose.service=$1" | xargs -r -n 1 %s logs --timestamps --since "$2"]]):format(docker,
             docker), app.project, service, "{since}" }, ("%s of %s"):format(service, app.project))
     end,

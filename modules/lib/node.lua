@@ -127,7 +127,7 @@ function Project:audit(level, options)
     end
     local argv = given.production and words(self.manager.audit, self.manager.production) or self.manager.audit
     local name = ("vulnerabilities, %s%s"):format(level, level ~= "critical" and " or worse" or "")
-    local ran = self.tools.read(words({ "bash", "-c", [["$@" | node -e "$PICK"]], "bash" }, table.unpack(argv)),
+    local ran = self.tools.read(words({ "bash", "--norc", "-c", [["$@" | node -e "$PICK"]], "bash" }, table.unpack(argv)),
         { env = { PICK = PICK } })
     local ok, told = pcall(json.decode, ran.out)
     -- npm and pnpm exit with 1 for what they found and for what they could not find out alike

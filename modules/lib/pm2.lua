@@ -38,7 +38,7 @@ local function argv_of(where, ...)
 end
 
 local function list(where)
-    local argv = { "bash", "-o", "pipefail", "-c", [["$@" | node -e "$PICK"]], "bash" }
+    local argv = { "bash", "--norc", "-o", "pipefail", "-c", [["$@" | node -e "$PICK"]], "bash" }
     table.move(argv_of(where, "jlist"), 1, #where.command + 1, #argv + 1, argv)
     local tools = tools_of(where).with { env = { PICK = PICK } }
     local told = tools.read(argv, { timeout = "1m", capture = "4MiB" }).out

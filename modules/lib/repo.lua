@@ -81,7 +81,7 @@ end
 local function found(self, given, flags, patterns)
     local grep = joined({ "git", "grep", "-n", "-z", "-I", "--full-name" }, flags, patterns,
         given.at and { given.at } or {}, paths(given))
-    local out = sh.read(joined({ "bash", "-o", "pipefail", "-c",
+    local out = sh.read(joined({ "bash", "--norc", "-o", "pipefail", "-c",
         [["$@" | sed -n 's/\x00\([0-9]*\)[\x00:].*$/:\1/p']], "bash" }, grep),
         { cwd = self.path, env = ENV, ok = { 0, 1 }, capture = "4MiB" }).out
     local places = {}

@@ -69,8 +69,22 @@ local function command_to(where, ...)
 end
 
 local function words_of(ran)
-    local text = ran.err:gsub("%s+$", "")
-    return text ~= "" and (text:match("[^\n]*\n?[^\n]*$"):gsub("\r", "")) or "it said nothing"
+    local text = rt.last_lines(rt.masked(ran.err), 2)
+    return text ~= "" and text:gsub("%.$", "") or "it said nothing"
+end
+
+-- What a person types to see the same.
+local function by_hand(where)
+    local words = { "ssh", "-o", "BatchMode=yes" }
+    for _, option in ipairs { { "-F", "config" }, { "-i", "key" }, { "-J", "jump" }, { "-p", "port" } } do
+        if where[option[2]] then
+            words[#words + 1] = option[1]
+            words[#words + 1] = tostring(where[option[2]])
+        end
+    end
+    words[#words + 1] = (where.user and where.user .. "@" or "") .. where.host
+    words[#words + 1] = "true"
+    return shell.line_of { argv = words }
 end
 
 -- Where the account's own folder is; ssh asks the account, not HOME. It makes this one itself only to note a host's key.
@@ -99,9 +113,9 @@ local function connect(where, ctx)
     add("--", where.host)
     local ran = execute(argv, ctx, { timeout = where.connect_timeout + SLACK_MS })
     if ran.code ~= 0 then
-        rt.raise("connect", ("%s cannot be reached by ssh: %s. Try `ssh -o BatchMode=yes %s true`"):format(named(where),
+        rt.raise("connect", ("%s cannot be reached by ssh: %s. Try `%s`"):format(named(where),
             ran.timed_out and "no answer within " .. rt.show_duration(where.connect_timeout + SLACK_MS) or words_of(ran),
-            named(where)))
+            by_hand(where)))
     end
     opened[path] = { where = where, at = rt.now() }
 end
@@ -133,6 +147,10 @@ end
 
 -- ---- running ----
 
+local function said_last(result, lines)
+    return rt.last_lines(rt.masked(result.err:find("%S") and result.err or result.out), lines)
+end
+
 local function judged(where, command, result, code)
     if code == "timeout" then
         rt.raise("timeout", ("%s: `%s` was still running after %s and was ended"):format(named(where), shell.line_of(command),
@@ -143,9 +161,9 @@ local function judged(where, command, result, code)
             return result
         end
     end
-    local said = (result.err:find("%S") and result.err or result.out):gsub("%s+$", "")
+    local said = said_last(result, 8)
     rt.raise("exit", ("%s: `%s` exited with %s%s"):format(named(where), shell.line_of(command), result.code or "no code",
-        said ~= "" and ":\n  " .. rt.masked(said):sub(-600) or ", and printed nothing"), { code = result.code, host = where.host })
+        said ~= "" and ":\n  " .. said or ", and printed nothing"), { code = result.code, host = where.host })
 end
 
 local function read_there(where, command, ctx)
@@ -298,8 +316,7 @@ local measure = rt.effect {
         if not ok then
             return { said = result.message or tostring(result) }
         end
-        local said = (result.err:find("%S") and result.err or result.out):gsub("%s+$", "")
-        return { code = result.code, timeout = code == "timeout", said = rt.masked(said):sub(-300) }
+        return { code = result.code, timeout = code == "timeout", said = said_last(result, 2) }
     end,
     sample = function(args) return { code = args.command.ok[1], said = "" } end,
     destructive = destruction,
@@ -345,13 +362,16 @@ local function copy(where, args, ctx)
             ran.timed_out and "scp was still at it after " .. rt.show_duration(args.timeout) or words_of(ran)))
     end
     local result, state = converse(where, ctx, sum_script(mark, partial, ([[
+to=%s
 [ "$(sha256sum <"$p" | cut -d' ' -f1)" = %s ] || { rm -f "$p"; say ended 3; exit 0; }
-chmod %s "$p" && { sync "$p" 2>/dev/null || :; } && mv -f "$p" %s
+[ -d "$to" ] && { rm -f "$p"; say ended 4; exit 0; }
+chmod %s "$p" && { sync "$p" 2>/dev/null || :; } && mv -f "$p" "$to"
 say ended $?
-]]):format(wanted, args.mode, shell.quoted(args.to))), mark, limits)
+]]):format(shell.quoted(args.to), wanted, args.mode)), mark, limits)
     if state ~= "ended" or result.code ~= 0 then
         rt.raise(result.code == 3 and "checksum" or "copy", ("%s: %s %s"):format(named(where), args.to, result.code == 3
-            and "arrived damaged, and was removed again" or "could not be put in its place: " .. words_of(result)))
+            and "arrived damaged, and was removed again" or result.code == 4 and "is a folder: name the file that is to be there"
+            or "could not be put in its place: " .. words_of(result)))
     end
     return { host = where.host, path = args.to, sha256 = wanted, bytes = fs.stat(args.from).size }
 end

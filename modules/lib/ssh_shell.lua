@@ -17,8 +17,10 @@ local function line_of(command)
 end
 
 -- A text of any content, secrets too, as the shell's here-document: the script comes by standard input, where nobody else reads.
+-- It ends with a newline, whether the text does or not.
 local function document(text, mark)
-    return "<<'" .. mark .. "'\n" .. text .. "\n" .. mark .. "\n"
+    local ended = text == "" or type(text) == "string" and text:find "\n$"
+    return "<<'" .. mark .. "'\n" .. text .. (ended and "" or "\n") .. mark .. "\n"
 end
 
 -- The script that prepares variables and folder and puts the command's words into "$@".
@@ -27,7 +29,7 @@ local function prepared(command, mark)
     for name, value in pairs(command.env or {}) do
         script = script .. name .. "=$(cat " .. document(value, mark) .. ")\nexport " .. name .. "\n"
     end
-    local words = command.shell and { "bash", "-euo", "pipefail", "-c", command.shell } or command.argv
+    local words = command.shell and { "bash", "--norc", "-euo", "pipefail", "-c", command.shell } or command.argv
     local list = {}
     for i, word in ipairs(words) do
         list[i] = quoted(word)

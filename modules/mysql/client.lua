@@ -67,7 +67,7 @@ local NOT_LOADED = 99
 --- meanwhile, without its events.
 function client.dump(job, program, path, scratch)
     local load = scratch and load_words(job.server, scratch) or {}
-    local words = { "bash", "-uc", STREAM, "dump", path, EVENTS .. "d", tostring(#load) }
+    local words = { "bash", "--norc", "-uc", STREAM, "dump", path, EVENTS .. "d", tostring(#load) }
     table.move(load, 1, #load, #words + 1, words)
     for _, word in ipairs { program, LOGIN, "--single-transaction", "--quick", "--routines", "--events", "--triggers",
         "--hex-blob", "--default-character-set=utf8mb4", LARGEST_PACKET, "--", job.name } do
@@ -95,7 +95,7 @@ read_it "$1" "$2" "$3" | "${@:4}"
 local function load_part(job, server, name, path, what, gzip, part)
     local command = start(job.ctx, "load", {
         input = native.options(job.database.config),
-        argv = { "bash", "-euo", "pipefail", "-c", LOAD, "load", path, gzip and "gzip" or "cat", part,
+        argv = { "bash", "--norc", "-euo", "pipefail", "-c", LOAD, "load", path, gzip and "gzip" or "cat", part,
             table.unpack(load_words(server, name)) },
     })
     work.see_through(command)
@@ -120,7 +120,7 @@ read_it "$1" "$2" |
 
 --- A dump that names its database goes there, and not into the scratch.
 function client.refuse_leaving(job, plain)
-    local command = start(job.ctx, "look", { argv = { "bash", "-eu", "-c", LEAVES, "look", plain.path,
+    local command = start(job.ctx, "look", { argv = { "bash", "--norc", "-eu", "-c", LEAVES, "look", plain.path,
         plain.gzip and "gzip" or "cat" } })
     work.see_through(command)
     local found = client.check(command, "load", "reading " .. plain.path).out

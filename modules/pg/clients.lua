@@ -69,7 +69,7 @@ end
 -- bash runs `script` with the arguments. Standard input is kept as 3: a program may read another.
 local function start(job, name, settings, script, ...)
     local argv, passfile = environment(job, settings)
-    add(argv, "bash", "-uo", "pipefail", "-c", "umask 077; exec 3<&0 </dev/null; " .. script, name, ...)
+    add(argv, "bash", "--norc", "-uo", "pipefail", "-c", "umask 077; exec 3<&0 </dev/null; " .. script, name, ...)
     return shared.start(job.ctx, name, { argv = argv, input = passfile })
 end
 

@@ -201,7 +201,7 @@ end
 local function start(args, ctx, service)
     return native.run {
         id = ctx.id,
-        argv = args.argv or { "bash", "-euo", "pipefail", "-c", args.shell },
+        argv = args.argv or { "bash", "--norc", "-euo", "pipefail", "-c", args.shell },
         cwd = args.cwd,
         env = args.env,
         input = args.stdin,
