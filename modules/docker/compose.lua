@@ -441,11 +441,24 @@ M.stats = reader("stats", {
     end,
 })
 
+-- What was never there has said nothing wrong.
+local function demand_one(app, list, service)
+    for _, one in ipairs(list) do
+        if one.service == service then
+            return
+        end
+    end
+    rt.raise("no_container", ("docker: the project %s has no container of %s"):format(app.project, service))
+end
+
 M.logs = reader("logs", {
     words = "log", options = { tail = "integer", since = "duration", timestamps = "boolean", capture = "size" },
     call = function(args)
-        local logs = {}
-        for i, one in ipairs(members(args.app, args.services)) do
+        local logs, list = {}, members(args.app, args.services)
+        for _, service in ipairs(args.services or {}) do
+            demand_one(args.app, list, service)
+        end
+        for i, one in ipairs(list) do
             local found = health.inspect(args.app.engine, one.id)
             local said = output.logs(args.app.engine, one.id, { tail = args.tail, timestamps = args.timestamps,
                 capture = args.capture,

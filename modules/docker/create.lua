@@ -125,8 +125,8 @@ M.create = rt.effect {
         args.body.Labels[LABEL] = mark
         local name = args.name or "rollout-" .. mark:sub(1, 12)
         local request = { method = "POST", path = "/containers/create", query = { name = name }, json = args.body, once = true,
-            timeout = false, missing = "no_image",
-            doing = ("create %s (engine:pull or engine:build makes its image known)"):format(name),
+            timeout = false, missing = "no_image", doing = "create " .. name,
+            unless_there = "; engine:pull or engine:build makes its image known",
             ok = { 409 } }
         local status, made = engine.ask(args.engine, request)
         if status == 409 then

@@ -91,10 +91,12 @@ local App = rt.class("docker.compose", {
     log = function(app, service)
         engine.word(service, "compose.log", "the service")
         local docker = table.concat(address(app.engine), " ")
-        return log_of({ "bash", "--norc", "-euo", "pipefail", "-c",
-            ([[%s ps --all --quiet --filter "label=com.docker.compose.project=$0"]]
-            .. [[ --filter "label=com.docker.compose.service=$1" | xargs -r -n 1 %s logs --timestamps --since "$2"]]):format(docker,
-            docker), app.project, service, "{since}" }, ("%s of %s"):format(service, app.project))
+        return log_of({ "bash", "--norc", "-euo", "pipefail", "-c", ([[
+            found=$(%s ps --all --quiet --filter "label=com.docker.compose.project=$0" \
+                --filter "label=com.docker.compose.service=$1")
+            [ -n "$found" ] || { echo "the project $0 has no container of $1" >&2; exit 1; }
+            xargs -n 1 %s logs --timestamps --since "$2" <<<"$found"]]):format(docker, docker), app.project, service, "{since}" },
+            ("%s of %s"):format(service, app.project))
     end,
 }, function(app) return "compose " .. tostring(app.project) end)
 

@@ -110,15 +110,29 @@ local function message_of(body)
 end
 
 local BUSY_PORT = { "port is already allocated", "address already in use", "ports are not available" }
+local NOT_FOR_US = { "unauthorized", "access denied", "is denied", "authentication required", "no basic auth credentials" }
 
--- What a refusal is called; for ports the engine has no status of its own.
-function M.code_of(status, said, missing)
-    for _, words in ipairs(BUSY_PORT) do
+local function holds_any(said, list)
+    for _, words in ipairs(list) do
         if said:find(words, 1, true) then
-            return "port_in_use"
+            return true
         end
     end
-    if status == 404 then
+    return false
+end
+
+--- Whether that is what an engine says of a registry that wants other credentials, or some.
+function M.not_for_us(said)
+    return holds_any(said, NOT_FOR_US)
+end
+
+-- What a refusal is called; for ports, and what a registry refuses, the engine has no status of its own.
+function M.code_of(status, said, missing)
+    if holds_any(said, BUSY_PORT) then
+        return "port_in_use"
+    elseif status == 500 and M.not_for_us(said) then
+        return "permission"
+    elseif status == 404 then
         return said:find("^network ") and "missing" or missing or "missing"
     elseif status == 409 then
         return "conflict"
@@ -132,7 +146,8 @@ end
 function M.refuse(engine, request, status, body)
     local said = message_of(body)
     local code = M.code_of(status, said, request.missing)
-    local hint = code == "port_in_use" and "; see what listens there (ss -ltnp), or which container has it (docker ps)" or ""
+    local hint = code == "port_in_use" and "; see what listens there (ss -ltnp), or which container has it (docker ps)"
+        or code == "no_image" and request.unless_there or ""
     rt.raise(code, ("docker: could not %s: %s%s"):format(request.doing, said ~= "" and said or "status " .. status, hint),
         { status = status, host = address.place(engine).host })
 end

@@ -117,8 +117,7 @@ local function refused(doing, said)
     for _, words in ipairs(NOT_THERE) do
         code = said:find(words, 1, true) and "no_image" or code
     end
-    if code == "docker" and (said:find("unauthorized", 1, true) or said:find("denied", 1, true)
-        or said:find("authentication required", 1, true)) then
+    if code == "docker" and (engine.not_for_us(said) or said:find("denied", 1, true)) then
         code = "permission"
     end
     rt.raise(code, ("docker: could not %s: %s"):format(doing, rt.readable(said)))
