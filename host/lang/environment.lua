@@ -108,6 +108,21 @@ local function team_module(name)
     engine.fail("module", string.format("there is no module %q: looked for %s", name, table.concat(tried, ", ")))
 end
 
+-- What a module has not is a slip of the pen.
+local function strict(name, module)
+    if type(module) ~= "table" or getmetatable(module) ~= nil then
+        return module
+    end
+    return setmetatable(module, { __name = name, module = true, __index = function(_, key)
+        local list = {}
+        for one in next, module do
+            list[#list + 1] = tostring(one)
+        end
+        local hint = host.suggest(tostring(key), list)
+        engine.fail("undefined", string.format("%s has no %q%s", name, tostring(key), hint and ": " .. hint or ""))
+    end })
+end
+
 local function rollout_module(name)
     local value = native_module(name)
     if value == nil then
@@ -117,7 +132,7 @@ local function rollout_module(name)
         local hint = host.suggest(name, host.module_names())
         engine.fail("module", string.format("there is no module %q%s", "rollout." .. name, hint and ": " .. hint or ""))
     end
-    return value
+    return strict("rollout." .. name, value)
 end
 
 function environment.require(name)

@@ -99,7 +99,8 @@ function options.check(given, spec, where, more)
             refuse(where, type(key) == "string"
                 and ("unknown option %q%s"):format(key, hint and ": " .. hint or
                     "; it takes " .. table.concat(names(spec, more), ", "))
-                or ("unexpected value at position %s"):format(tostring(key)))
+                or ("unexpected value at position %s; it takes %s by name"):format(tostring(key),
+                    table.concat(names(spec, more), ", ")))
         end
         local kind = type(rule) == "table" and rule[1] or rule
         local converted, why = options.convert(value, kind)

@@ -5,7 +5,8 @@ local engine = require "lang.engine"
 local upvalues = {}
 
 local function shallow(value)
-    if type(value) ~= "table" or debug.getmetatable(value) then
+    local meta = debug.getmetatable(value)
+    if type(value) ~= "table" or meta and not meta.module then
         return nil
     end
     local copy, count = {}, 0

@@ -72,6 +72,10 @@ local function judge(name, rule, text)
         if other == text then
             return "is the same as in " .. rule.differs .. ", and must differ"
         end
+        local theirs = type(value) == "table" and value.password and other and urls.parse(other, rule.format)
+        if theirs and theirs.password and urls.decode(theirs.password) == urls.decode(value.password) then
+            return "has the same password as in " .. rule.differs .. ", and must differ"
+        end
     end
     return nil, value
 end

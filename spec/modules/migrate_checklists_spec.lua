@@ -50,5 +50,6 @@ describe("the checklists' migrations", function()
             assert.matches(line, plan.out)
         end
         assert.is_nil(plan.out:find("wine-dark", 1, true))
+        assert.is_nil(plan.out:find("cannot follow", 1, true), plan.out)
     end)
 end)

@@ -58,6 +58,18 @@ describe("env.require", function()
         assert.is_not_nil(env.require({ KEY = { differs = ".env.staging" } }).KEY)
         assert.matches("cannot be compared", stub.raised(env.require, { KEY = { differs = ".env.stagin" } }).message)
     end)
+    it("compares the passwords of URLs", function()
+        local rules = { DB = { format = "postgresql", differs = ".env.example" } }
+        stub.variables = { DB = "postgresql://app:p%40ssword@db.example.com/app" }
+        stub.files[".env.example"] = { DB = "postgres://postgres:p@ssword@localhost:5432/dev" }
+        local refused = stub.raised(env.require, rules).message
+        assert.matches("has the same password as in .env.example", refused, 1, true)
+        assert.is_nil(refused:find("ssword@", 1, true))
+        stub.files[".env.example"].DB = "postgres://postgres:another@localhost:5432/dev"
+        assert.is_not_nil(env.require(rules).DB)
+        stub.files[".env.example"].DB = "not filled in"
+        assert.is_not_nil(env.require(rules).DB)
+    end)
     it("knows its names", function()
         local cfg = env.require { MAYBE = { optional = true } }
         assert.is_nil(cfg.MAYBE)
