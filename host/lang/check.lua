@@ -16,35 +16,50 @@ local function article(value)
     return (kind:match("^[aeiou]") and "an " or "a ") .. kind
 end
 
-local function listed(where, value)
-    if expect.is_builder(value) then
-        wrong(where, tostring(value) .. " holds nothing: add its limit, like :at_least(1)")
-    elseif not expect.is(value) then
-        wrong(where, "the check returned " .. article(value) .. " where an expectation should be")
-    end
-    return value
+local function is_list(value)
+    if type(value) ~= "table" or expect.is(value) or expect.is_builder(value) then return false end
+    local meta = debug.getmetatable(value)
+    return meta == nil or meta == debug.getmetatable(host.json.array {})
 end
 
-local function expectations(where, name, first, ...)
-    if expect.is(first) or expect.is_builder(first) then
-        local list = { first, ... }
-        for i = 1, select("#", ...) + 1 do list[i] = listed(where, list[i]) end
-        return list
-    elseif type(first) == "boolean" then
-        local evidence = ...
+-- Appends the expectations of a list, and of lists in it. What `ipairs` would not come to is not left out.
+local function gather(where, given, count, list)
+    for key in next, given do
+        if math.type(key) ~= "integer" then
+            wrong(where, ("the list has a %s where an expectation should be"):format(type(key) == "string"
+                and ("field %q"):format(key) or type(key)))
+        end
+        count = math.max(count, key)
+    end
+    if count == 0 then wrong(where, "there is an empty list where an expectation should be, which measures nothing") end
+    for i = 1, count do
+        local one = given[i]
+        if is_list(one) then
+            gather(where, one, 0, list)
+        elseif expect.is_builder(one) then
+            wrong(where, tostring(one) .. " holds nothing: add its limit, like :at_least(1)")
+        elseif not expect.is(one) then
+            wrong(where, "the check returned " .. article(one) .. " where an expectation should be")
+        else
+            list[#list + 1] = one
+        end
+    end
+    return list
+end
+
+local function expectations(where, name, ...)
+    local first, evidence = ...
+    if type(first) == "boolean" then
         return { expect.expectation {
             name = name, verdict = first and "pass" or "fail", measured = evidence,
             text = evidence ~= nil and ("%s: %s"):format(name, type(evidence) == "string" and expect.brief(evidence)
                 or expect.show(evidence))
                 or ("%s is %s"):format(name, first),
         } }
-    elseif type(first) == "table" then
-        if #first == 0 then wrong(where, "the check returned an empty list, which measures nothing") end
-        local list = {}
-        for i, one in ipairs(first) do list[i] = listed(where, one) end
-        return list
+    elseif type(first) ~= "table" then
+        wrong(where, "the check returned " .. (first == nil and "nothing" or article(first)))
     end
-    wrong(where, "the check returned " .. (type(first) == "nil" and "nothing" or article(first)))
+    return gather(where, { ... }, select("#", ...), {})
 end
 
 -- Judges what `engine.check_place` gave back: ok, then the values or the error. An effect that broke is
@@ -69,6 +84,14 @@ function check.judge(where, name, ok, ...)
     return verdict, list
 end
 
+local function holds_expectation(value)
+    if not is_list(value) then return expect.is(value) or expect.is_builder(value) end
+    for _, one in next, value do
+        if holds_expectation(one) then return true end
+    end
+    return false
+end
+
 -- Judges a step's `done`: "done" and its value, "undone", or "unknown" and why. An expectation that failed is as true as
 -- any table, and does not mean done.
 function check.probe(scope, body)
@@ -77,9 +100,7 @@ function check.probe(scope, body)
         if engine().is_playbook_error(value) then error(value, 0) end
         return "unknown", type(value) == "table" and value.message or tostring(value)
     end
-    local first = value
-    if type(value) == "table" and getmetatable(value) == nil then first = value[1] end
-    if expect.is(first) or expect.is_builder(first) then
+    if holds_expectation(value) then
         local verdict = check.judge(("step %q: done"):format(scope.name), scope.name, true, value)
         return verdict == "pass" and "done" or verdict == "fail" and "undone" or "unknown", true
     end
