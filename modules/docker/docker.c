@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static const rh_http_engine *http;
@@ -45,6 +46,21 @@ static void append_log(rh_docker_stream *stream, const char *bytes, size_t size)
     }
 }
 
+static void append_lines(rh_docker_stream *stream, size_t which, const char *bytes, size_t size)
+{
+    rh_buffer *rest = &stream->rest[which];
+    const char *end = memrchr(bytes, '\n', size);
+    size_t whole = end ? (size_t)(end - bytes) + 1 : 0;
+    if (!end && rest->size + size > RH_DOCKER_WAITING)
+        whole = size; /* no line that anybody reads: memory is bounded */
+    if (whole > 0) {
+        append_log(stream, rest->data, rest->size);
+        append_log(stream, bytes, whole);
+        rh_buffer_clear(rest);
+    }
+    rh_buffer_add(rest, bytes + whole, size - whole);
+}
+
 /* NULL: the end of both. */
 static void mask_in(rh_docker_stream *stream, const rh_buffer *raw)
 {
@@ -55,7 +71,9 @@ static void mask_in(rh_docker_stream *stream, const rh_buffer *raw)
             rh_mask_stream_end(stream->masks[i], to[i]);
         else if (raw[i].size > 0)
             rh_mask_stream_feed(stream->masks[i], raw[i].data, raw[i].size, to[i]);
-        if (to[i]->size > before)
+        if (to[i]->size > before && stream->lines)
+            append_lines(stream, i, to[i]->data + before, to[i]->size - before);
+        else if (to[i]->size > before)
             append_log(stream, to[i]->data + before, to[i]->size - before);
     }
 }
@@ -103,7 +121,7 @@ static bool receive(void *data, const char *bytes, size_t size)
 }
 
 bool rh_docker_start(rh_docker_stream *stream, const rh_http_spec *spec, bool framed,
-                     const char *log, rh_error *error)
+                     const char *log, bool lines, rh_error *error)
 {
     rh_http_spec own = *spec;
     own.receive = receive;
@@ -111,6 +129,7 @@ bool rh_docker_start(rh_docker_stream *stream, const rh_http_spec *spec, bool fr
     stream->framed = framed;
     stream->log_path = log ? rh_strdup(log) : NULL;
     stream->log = -1;
+    stream->lines = lines;
     for (size_t i = 0; i < 2; i++)
         stream->masks[i] = rh_mask_stream_new(rh_mask_process());
     return http->start(&stream->request, &own, error);
@@ -123,8 +142,10 @@ void rh_docker_fini(rh_op *op)
     rh_docker_stream *stream = (rh_docker_stream *)op;
     for (size_t i = 0; i < 2; i++)
         rh_mask_stream_free(stream->masks[i]);
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < 2; i++) {
         rh_buffer_free(&stream->raw[i]);
+        rh_buffer_free(&stream->rest[i]);
+    }
     rh_buffer_free(&stream->out);
     rh_buffer_free(&stream->err);
     rh_error_clear(&stream->broken);

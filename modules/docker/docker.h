@@ -24,6 +24,8 @@ typedef struct rh_docker_stream {
     rh_buffer out, err; /* masked, not yet taken */
     char *log_path;     /* what comes is appended there too, once something does; or NULL */
     int log;
+    bool lines;        /* only whole lines go there */
+    rh_buffer rest[2]; /* of each stream, what waits for its line's end */
     rh_error broken;
     rh_docker_next *waiter;
 } rh_docker_stream;
@@ -37,9 +39,10 @@ struct rh_docker_next {
 
 /* The engine that requests go through, before anything else is called. */
 void rh_docker_use(const rh_http_engine *http);
-/* As rh_http_start, and under the same terms. `log`: a file that what comes is appended to, masked, or NULL. */
+/* As rh_http_start, and under the same terms. `log`: a file that what comes is appended to, masked, or NULL; `lines`: whole
+ * lines only, so that those of the two streams do not mix. */
 bool rh_docker_start(rh_docker_stream *stream, const rh_http_spec *spec, bool framed,
-                     const char *log, rh_error *error);
+                     const char *log, bool lines, rh_error *error);
 /* For the class of streams. */
 void rh_docker_cancel(rh_op *op);
 void rh_docker_fini(rh_op *op);

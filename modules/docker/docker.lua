@@ -1,5 +1,5 @@
 -- docker: an engine, by its API over a socket, and compose projects, by compose. Handles are pure. address.lua finds it and
--- engine.lua asks; output.lua and exec.lua read what containers print; command.lua runs docker and compose.
+-- engine.lua asks; output.lua, exec.lua and lines.lua read what containers print; command.lua runs docker and compose.
 local native, rt = ...
 
 rt.native("http") -- whose engine the requests go through, and who closes it
@@ -14,23 +14,15 @@ local create = parts.create(native, rt, engine, output, health, container, exec)
 local command = parts.command(native, rt, engine)
 local image = parts.image(native, rt, engine, command)
 local place = parts.place(native, rt, engine, container, create)
+native.lines = parts.lines(native, rt, engine, output, health, container)
 local compose = parts.compose(native, rt, engine, command, container, exec, health, output)
 
 local M = {}
 
-local function log_of(argv, name)
-    return rt.require("log").command(argv, { name = name })
-end
-
--- The docker command finds an engine that nothing is said of as it is found here.
-local function address(of)
-    local argv = { "docker" }
-    for _, one in ipairs { { "--host", of.host }, { "--context", of.context }, { "--tlscacert", of.ca },
-        { "--tlscert", of.certificate }, { "--tlskey", of.key } } do
-        table.move(one, 1, one[2] and 2 or 0, #argv + 1, argv)
-    end
-    argv[#argv + 1] = of.ca and "--tlsverify" or nil
-    return argv
+-- A source for rollout.log.
+local function log_of(containers, name)
+    rt.require "log"
+    return rt.native("log").containers(containers, name)
 end
 
 -- ---- a container ----
@@ -41,9 +33,7 @@ local Container = rt.class("docker.container", {
     healthy = container.healthy, exec = exec.exec, read = exec.read,
     log = function(handle)
         local of = container.plain(handle, "docker.log")
-        local argv = address(of.engine)
-        return log_of(table.move({ "logs", "--timestamps", "--since", "{since}", of.name }, 1, 5, #argv + 1, argv),
-            "container " .. of.name)
+        return log_of({ engine = of.engine, name = of.name }, "container " .. of.name)
     end,
 }, function(handle) return "container " .. tostring(handle.name) end)
 
@@ -90,13 +80,7 @@ local App = rt.class("docker.compose", {
     read = compose.read, ps = compose.ps, stats = compose.stats, logs = compose.logs, port = compose.port, healthy = compose.healthy,
     log = function(app, service)
         engine.word(service, "compose.log", "the service")
-        local docker = table.concat(address(app.engine), " ")
-        return log_of({ "bash", "--norc", "-euo", "pipefail", "-c", ([[
-            found=$(%s ps --all --quiet --filter "label=com.docker.compose.project=$0" \
-                --filter "label=com.docker.compose.service=$1")
-            [ -n "$found" ] || { echo "the project $0 has no container of $1" >&2; exit 1; }
-            xargs -n 1 %s logs --timestamps --since "$2" <<<"$found"]]):format(docker, docker), app.project, service, "{since}" },
-            ("%s of %s"):format(service, app.project))
+        return log_of({ engine = app.engine, project = app.project, service = service }, ("%s of %s"):format(service, app.project))
     end,
 }, function(app) return "compose " .. tostring(app.project) end)
 

@@ -1,7 +1,7 @@
 /* docker: the binding.
  *
  *   native.request{ … } ⏳ → { status, body }   the whole answer, 32 MiB at most
- *   native.open{ …, framed, log } → stream   log: a file that what comes is appended to
+ *   native.open{ …, framed, log, lines } → stream   log: a file that what comes is appended to; lines: whole lines only
  *       stream:next() ⏳ → out, err   what has come of both; masked. nil, nil at the end
  *       stream:status() → status, body   after the end; the body of an answer that is no 2xx
  *       stream:close()   also by __close and __gc: ends it where it has not
@@ -275,12 +275,14 @@ static int native_open(lua_State *L)
     lua_getfield(L, 1, "framed");
     bool framed = lua_toboolean(L, -1);
     const char *log = text_field(L, "log");
+    lua_getfield(L, 1, "lines");
+    const bool lines = lua_toboolean(L, -1);
     rh_docker_stream **box = lua_newuserdatauv(L, sizeof(rh_docker_stream *), 0);
     *box = NULL;
     stream_metatable(L);
     lua_setmetatable(L, -2);
     rh_op *op = rh_op_new(&stream_class);
-    if (!rh_docker_start((rh_docker_stream *)op, &spec, framed, log, &error)) {
+    if (!rh_docker_start((rh_docker_stream *)op, &spec, framed, log, lines, &error)) {
         rh_op_discard(op);
         rh_raise(L, &error);
     }
@@ -359,7 +361,7 @@ static int native_environment(lua_State *L)
 }
 
 #define PARTS(X) X(address) X(engine) X(container) X(output) X(exec) X(create) X(health)           \
-    X(image) X(place) X(compose) X(command)
+    X(image) X(place) X(compose) X(command) X(lines)
 RH_PARTS(PARTS)
 
 static int open_docker(lua_State *L)

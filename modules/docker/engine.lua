@@ -159,7 +159,7 @@ local function prepared(engine, request)
         unix_socket = place.unix_socket, ca = place.ca, certificate = place.certificate, key = place.key,
         json = request.json, file = request.file, auth = request.auth, headers = request.headers,
         timeout = request.timeout, stall = request.stall, once = request.once, input = request.input,
-        framed = request.framed, log = request.log,
+        framed = request.framed, log = request.log, lines = request.lines,
     }, place
 end
 

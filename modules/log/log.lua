@@ -47,8 +47,8 @@ end
 function M.file(path, options)
     local given = rt.options(options or {}, { zone = "string" }, "log.file")
     text(path, "log.file", "the path")
-    return source { name = tostring(path), path = path, command = false, cwd = false, env = false, timeout = false,
-        zone = zone_of(given.zone, "log.file") }
+    return source { name = tostring(path), path = path, command = false, containers = false, cwd = false, env = false,
+        timeout = false, zone = zone_of(given.zone, "log.file") }
 end
 
 --- What a command prints (both streams), run anew each time. In its arguments "{since}" becomes the time from which lines
@@ -62,14 +62,25 @@ function M.command(argv, options)
     for i, word in ipairs(argv) do
         text(word, "log.command", "argument " .. i)
     end
-    return source { name = given.name or table.concat(argv, " "), path = false, command = argv, cwd = given.cwd or false,
-        env = given.env or false, timeout = given.timeout or false, zone = zone_of(given.zone, "log.command") }
+    return source { name = given.name or table.concat(argv, " "), path = false, command = argv, containers = false,
+        cwd = given.cwd or false, env = given.env or false,
+        timeout = given.timeout or false, zone = zone_of(given.zone, "log.command") }
 end
 
---- A container's log, by the docker command.
-function M.container(name)
+-- What containers print; `of` is plain data for docker's lines.lua.
+function native.containers(of, name)
+    return source { name = name, path = false, command = false, containers = of, cwd = false, env = false, timeout = false,
+        zone = false }
+end
+
+--- A container's log, by the Engine API: { engine = docker.engine { … } }, or the engine that docker.engine() finds.
+function M.container(name, options)
+    local given = rt.options(options or {}, { engine = "table" }, "log.container")
     text(name, "log.container", "the container's name")
-    return M.command({ "docker", "logs", "--timestamps", "--since", "{since}", name }, { name = "container " .. name })
+    if given.engine and type(rawget(given.engine, "engine")) ~= "table" then
+        rt.raise("usage", "log.container: engine is what docker.engine returned")
+    end
+    return native.containers({ engine = given.engine and given.engine.engine or {}, name = name }, "container " .. tostring(name))
 end
 
 --- The journal: { unit, identifier, priority }.
@@ -122,7 +133,8 @@ local function own(from, where)
     if type(from) ~= "table" or type(rawget(from, "name")) ~= "string" then
         rt.raise("usage", where .. ": call it with a colon on what log.file, log.journal or log.command returned")
     end
-    return { name = from.name, path = from.path or nil, command = from.command or nil, cwd = from.cwd or nil,
+    return { name = from.name, path = from.path or nil, command = from.command or nil,
+        containers = from.containers or nil, cwd = from.cwd or nil,
         env = from.env or nil, timeout = from.timeout or nil, zone = from.zone or nil }
 end
 
@@ -192,8 +204,8 @@ local function tidy(sh, fs, folder)
     tidied = true
 end
 
--- Its output becomes a file, masked by the guardian, whatever its size.
-local function run_command(args, ctx)
+-- A file for what is printed: nothing of it but what the scanner keeps is held in memory. Nobody has used its id yet.
+local function new_file(ctx)
     local sh, fs = rt.native("sh"), rt.native("fs")
     tidy(sh, fs, ctx.dir)
     local n, id = 0
@@ -201,22 +213,23 @@ local function run_command(args, ctx)
         n = n + 1
         id = ctx.id .. ".log" .. n
     until sh.state(id) == "never"
+    local path = ctx.dir .. "/lines-" .. id
+    fs.work { verb = "write", path = path, data = "", mode = 384 } -- 0600
+    return path, id
+end
+
+-- Masked by the guardian.
+local function run_command(args, path, id)
     local from = start_of(args.since)
     local argv = {}
     for i, word in ipairs(args.log.command) do
         argv[i] = word:gsub("{since_unix}", ("%d"):format(from // 1000)):gsub("{since}", iso(from))
     end
-    local path = ctx.dir .. "/lines-" .. id
     local timeout = args.log.timeout or COMMAND_TIMEOUT
-    fs.work { verb = "write", path = path, data = "", mode = 384 } -- 0600
-    local ok, result = pcall(sh.run, { id = id, argv = argv, cwd = args.log.cwd, env = args.log.env, log = path,
-        timeout = timeout, capture = 4096 })
-    if ok and result.code == 0 and not result.timed_out then
-        return path
-    end
-    fs.work { verb = "remove", path = path }
-    if not ok then
-        error(result, 0)
+    local result = rt.native("sh").run { id = id, argv = argv, cwd = args.log.cwd, env = args.log.env, log = path,
+        timeout = timeout, capture = 4096 }
+    if result.code == 0 and not result.timed_out then
+        return from
     end
     local said = rt.readable(result.err:find("%S") and result.err or result.out):gsub("%s+$", "")
     rt.raise(result.timed_out and "timeout" or "command", ("log: `%s` %s%s"):format(table.concat(argv, " "),
@@ -224,12 +237,20 @@ local function run_command(args, ctx)
             or "failed (" .. (result.signal or "exit " .. result.code) .. ")", said ~= "" and ": " .. said or ""))
 end
 
-local function scan_command(args, ctx)
-    local path = run_command(args, ctx)
-    local since = args.since
+local function scan_printed(args, ctx)
+    local path, id = new_file(ctx)
     local ok, found = pcall(function()
-        return native.advance(native.scanner { path = path, zone = args.log.zone, match = args.match, except = args.except,
-            ignore_case = args.ignore_case, per = args.per, from = start_of(since) })
+        local from, gap
+        if args.log.command then
+            from = run_command(args, path, id)
+        else -- the engine leaves out what is older
+            gap = rt.native("docker").lines.add(args.log.containers, args.since.mark and args.since.mark.ends,
+                start_of(args.since), path)
+        end
+        local scanned = native.advance(native.scanner { path = path, zone = args.log.zone, match = args.match,
+            except = args.except, ignore_case = args.ignore_case, per = args.per, from = from })
+        scanned.gap = scanned.gap or gap or false
+        return scanned
     end)
     rt.native("fs").work { verb = "remove", path = path }
     if not ok then
@@ -258,8 +279,8 @@ local function check_times(args, found)
 end
 
 local function scan(args, ctx)
-    if args.log.command then
-        return scan_command(args, ctx)
+    if not args.log.path then
+        return scan_printed(args, ctx)
     end
     local scanner, key = kept_scanner(args)
     local ok, found = pcall(native.advance, scanner)
@@ -329,7 +350,8 @@ local mark = rt.effect {
     args = function(from) return own(from, "log.mark") end,
     describe = function(args) return "where does " .. args.name .. " end" end,
     call = function(args)
-        local found = args.path and native.mark(args.path) or {}
+        local found = args.path and native.mark(args.path)
+            or args.containers and { ends = rt.native("docker").lines.ends(args.containers) } or {}
         found.log, found.at = args.name, rt.now()
         return found
     end,
@@ -448,7 +470,7 @@ local wait_for = rt.effect {
                 rt.raise("timeout", ("log: %s did not say %q within %s%s"):format(args.log.name, args.match,
                     rt.show_duration(args.timeout), found.missing and "; there is no such file" or said_last(found)))
             end
-            native.wait(args.log.path, math.min(left, args.log.path and POLL or COMMAND_POLL))
+            native.wait(args.log.path, math.min(left, args.log.command and COMMAND_POLL or POLL))
         end
     end,
     sample = function() return { at = rt.unknown "time", text = rt.unknown "line" } end,

@@ -1,3 +1,4 @@
+local docker = require "spec.world.docker"
 local t = require "spec.helper"
 
 local PLAY = [[
@@ -360,16 +361,107 @@ describe("log.command", function()
             assert.not_matches("^lines", name)
         end
     end)
+end)
 
-    it("asks docker for a container's log", function()
-        local folder = t.temp()
-        t.write(folder .. "/bin/docker", "#!/bin/sh\necho \"$@\" > asked\necho 2099-01-01T00:00:00Z ERROR\n", "755")
-        local value = play([[
-            local app = log.container "web"
-            return { app:find("ERROR", { since = app:mark() }).count, fs.read "asked" }]],
-            { env = { PATH = folder .. "/bin:" .. os.getenv "PATH" } })
-        assert.equal(1, value[1])
-        assert.matches("^logs %-%-timestamps %-%-since 2%S+Z web\n$", value[2])
+describe("log.container", function()
+    local engine
+
+    setup(function()
+        engine = docker.start()
+        engine:image("box:1", { 'CMD ["sleep", "3600"]' })
+    end)
+
+    local HEAD = [[
+        local docker = require "rollout.docker"
+        local engine = docker.engine()
+        local web, app = engine:container "web", log.container "web"
+        local function print_there(text, stream)
+            web:exec({ "sh", "-c", "cat >/proc/1/fd/" .. (stream or 1) }, { stdin = text .. "\n" })
+            app:wait_for(text .. "\r?$", { since = 0, timeout = "20s" })
+        end
+    ]]
+
+    -- There is no docker command where the host looks for one.
+    local function with(env)
+        local all = { PATH = "/nowhere" }
+        for _, part in ipairs { engine.env, env or {} } do
+            for name, value in pairs(part) do
+                all[name] = value
+            end
+        end
+        return { env = all }
+    end
+
+    it("counts what a container prints since the mark, on both streams, restarted and made anew", function()
+        engine:cli { "run", "-d", "--init", "--name", "web", "box:1" }
+        local value, problem = play(HEAD .. [[
+            print_there "ERROR old"
+            local mark = app:mark()
+            local counts = { app:find("ERROR", { since = mark }).count }
+            print_there "ERROR one"
+            print_there("ERROR two", 2)
+            counts[2] = app:find("ERROR", { since = mark }).count
+            web:restart { grace = "0s" }
+            print_there "ERROR three"
+            counts[3] = app:find("ERROR", { since = mark }).count
+            local found = app:find("ERROR", { since = mark, per = "1h" })
+            web:remove { force = true }
+            engine:container(engine:create { name = "web", image = "box:1" }):start()
+            print_there "ERROR four"
+            local anew = app:find("ERROR", { since = mark })
+            web:remove { force = true }
+            return { counts, found, anew, tostring(app), fs.glob(".log*"), mark.at }]], with())
+        assert.is_nil(problem and problem.message)
+        assert.same({ 0, 2, 3 }, value[1])
+        assert.same({ 3, false, true }, { value[2].peak, value[2].gap, value[2].stamped })
+        assert.matches("^2%S+Z ERROR one$", value[2].lines[1])
+        assert.same({ 1, false }, { value[3].count, value[3].gap })
+        assert.same({ "log container web", {} }, { value[4], value[5] })
+    end)
+
+    it("reads a terminal's output, and a mark of a container that is still to come", function()
+        local value, problem = play(HEAD .. [[
+            local mark = app:mark()
+            engine:container(engine:create { name = "web", image = "box:1", tty = true }):start()
+            print_there "ERROR seen"
+            local found = app:find("ERROR", { since = mark }).lines
+            web:remove { force = true }
+            return found]], with())
+        assert.is_nil(problem and problem.message)
+        assert.equal(1, #value)
+        assert.matches("ERROR seen", value[1], 1, true)
+    end)
+
+    it("does not take for silence what was rotated away", function()
+        engine:cli { "run", "-d", "--log-opt", "max-size=2k", "--log-opt", "max-file=1", "--name", "web", "box:1" }
+        local value, problem = play(HEAD .. [[
+            print_there "begun"
+            local mark = app:mark()
+            local whole = app:none("ERROR", { since = mark })
+            for i = 1, 5 do
+                print_there(("x"):rep(500) .. i)
+            end
+            return { whole, app:none("ERROR", { since = mark }) }]], with())
+        engine:cli { "rm", "-f", "web" }
+        assert.is_nil(problem and problem.message)
+        assert.same({ "pass", "unknown" }, { value[1].verdict, value[2].verdict })
+        assert.matches("lines were lost", value[2].text, 1, true)
+    end)
+
+    it("keeps secrets out of its lines, and says what is not there", function()
+        engine:cli { "run", "-d", "--name", "web", "box:1" }
+        local value, problem, result = play(HEAD .. [[
+            web:exec({ "sh", "-c", "cat >/proc/1/fd/1" }, { stdin = "it is " .. secret "PASSWORD" .. "\n" })
+            local seen = app:wait_for("it is", { since = 0, timeout = "20s" }).text
+            local ok, why = pcall(function() return log.container("ghost"):find("x", { since = 0 }) end)
+            local elsewhere = log.container("web", { engine = docker.engine { host = "unix:///nowhere/docker.sock" } })
+            local ok2, why2 = pcall(function() return elsewhere:mark() end)
+            return { seen, why.code, why2.code }]], with { PASSWORD = "hunter2-hunter2" })
+        engine:cli { "rm", "-f", "web" }
+        assert.is_nil(problem and problem.message)
+        assert.matches("it is ‹secret PASSWORD›", value[1], 1, true)
+        assert.same({ "no_container", "no_daemon" }, { value[2], value[3] })
+        assert.equal("", t.run({ "grep", "-rlF", "hunter2-hunter2", result.state .. "/runs" }).out)
     end)
 end)
 
