@@ -30,6 +30,20 @@ static void measure(rh_progress *progress, int64_t time_us)
     progress->measured_us = time_us;
 }
 
+/* "12 of 40 tables"; NULL where it is not said whole. */
+static char *take_beside(const json_t *payload)
+{
+    const json_t *beside = json_object_get(payload, "beside");
+    const json_t *done = json_object_get(beside, "done"), *total = json_object_get(beside, "total");
+    char *unit = rh_payload_shown(beside, "unit");
+    rh_buffer text = {0};
+    if (unit && json_is_number(done) && json_is_number(total))
+        rh_buffer_addf(&text, "%.0f of %.0f %s", json_number_value(done), json_number_value(total),
+                       unit);
+    free(unit);
+    return text.data;
+}
+
 void rh_progress_take(rh_progress *progress, const json_t *payload, int64_t time_us)
 {
     const double done = json_number_value(json_object_get(payload, "done"));
@@ -39,6 +53,7 @@ void rh_progress_take(rh_progress *progress, const json_t *payload, int64_t time
                          total == progress->total && same(unit, progress->unit);
     if (!goes_on)
         *progress = (rh_progress){.unit = progress->unit,
+                                  .beside = progress->beside,
                                   .total = total,
                                   .measured = done,
                                   .measured_us = time_us,
@@ -46,6 +61,8 @@ void rh_progress_take(rh_progress *progress, const json_t *payload, int64_t time
                                   .told_us = progress->told_us ? progress->told_us : time_us};
     free(progress->unit);
     progress->unit = unit;
+    free(progress->beside);
+    progress->beside = take_beside(payload);
     progress->done = done;
     if (goes_on)
         measure(progress, time_us);
@@ -99,6 +116,8 @@ void rh_progress_show(rh_buffer *out, const rh_progress *progress)
     }
     if (!bytes && progress->unit)
         rh_buffer_addf(out, " %s", progress->unit);
+    if (progress->beside)
+        rh_buffer_addf(out, ", %s", progress->beside);
     if (progress->rate <= 0)
         return;
     rh_buffer_adds(out, "  ");
@@ -114,5 +133,6 @@ void rh_progress_show(rh_buffer *out, const rh_progress *progress)
 void rh_progress_clear(rh_progress *progress)
 {
     free(progress->unit);
+    free(progress->beside);
     *progress = (rh_progress){0};
 }

@@ -7,6 +7,8 @@
  *   native.watch(command, ms, path, text) ⏳ → "ended" | "found" | "tick" until the command has ended, the
  *                                             file holds the text (both optional), or the time is over
  *   native.result(command) → { code, signal, err, ms, timed_out }        of an ended one; raises its error
+ *   native.offset(command, fd) → bytes       how far a running one has come in the file that it has open as fd, if
+ *                                             that can be told
  *   native.stop_command(command)                                         asks it to end; not awaited
  *   native.command_state(id) → "never" | "alive" | "ended" | "lost" */
 #include "binding.h"
@@ -16,6 +18,7 @@
 #include "core/module.h"
 #include "core/secret.h"
 #include "core/task.h"
+#include "files.h"
 #include "watch.h"
 
 #include <lua5.4/lauxlib.h>
@@ -148,6 +151,18 @@ static int native_result(lua_State *L)
     return 1;
 }
 
+static int native_offset(lua_State *L)
+{
+    const rh_command *command = check_command(L, 1);
+    const int fd = (int)luaL_checkinteger(L, 2);
+    const int64_t offset = command->op.done ? -1 : rh_database_offset(command->pid, fd);
+    if (offset < 0)
+        lua_pushnil(L);
+    else
+        lua_pushinteger(L, offset);
+    return 1;
+}
+
 static int native_stop_command(lua_State *L)
 {
     rh_op_cancel(&check_command(L, 1)->op);
@@ -167,6 +182,7 @@ void rh_database_bind_commands(lua_State *L)
     static const luaL_Reg functions[] = {{"command", native_command},
                                          {"watch", native_watch},
                                          {"result", native_result},
+                                         {"offset", native_offset},
                                          {"stop_command", native_stop_command},
                                          {"command_state", native_command_state},
                                          {NULL, NULL}};

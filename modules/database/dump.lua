@@ -15,12 +15,16 @@ end
 return function(driver, lib)
     local backup = driver.backup
 
-    local function report(job, what)
-        local now = backup.progress(job)
-        if now and job.ctx.progress then
-            local bytes, total = now.bytes or 0, now.total or job.expected or 0
-            job.ctx.progress(bytes, bytes <= total and total or 0, what or "bytes") -- what it will be is the server's guess
-        end
+    -- Where the driver does not know how many tables are written, it is told how many were looked at: `done` of `total`.
+    local function reporter(job)
+        local looked
+        return work.now_and_then(function(done, total)
+            looked = done and { done = done, total = total, unit = "tables" } or looked
+            local now = backup.progress(job)
+            local size = now.total or job.expected
+            -- what it will be is the server's guess
+            job.ctx.progress(now.bytes, now.bytes <= size and size or 0, "bytes", now.tables or looked)
+        end)
     end
 
     local function refuse_what_is_there(job)
@@ -127,8 +131,9 @@ return function(driver, lib)
         lib.since.begin(job.database)
         job.position = backup.position(job, job.name)
         backup.start(job)
-        job.fingerprint = backup.fingerprint(job, function() report(job) end)
-        backup.finish(job, function() report(job) end)
+        local report = reporter(job)
+        job.fingerprint = backup.fingerprint(job, report)
+        backup.finish(job, report)
         if job.args.verify and job.verified ~= "clone" or job.args.verify == "archive" then
             verify(job)
             job.verified = true

@@ -32,6 +32,20 @@ int64_t rh_database_size(const char *path)
     return size;
 }
 
+int64_t rh_database_offset(int64_t pid, int fd)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%lld/fdinfo/%d", (long long)pid, fd);
+    FILE *file = fopen(path, "re");
+    long long offset = -1;
+    if (file) {
+        if (fscanf(file, "pos: %lld", &offset) != 1)
+            offset = -1;
+        fclose(file);
+    }
+    return offset;
+}
+
 bool rh_database_remove(const char *path, rh_error *error)
 {
     FTS *fts = walk(path);

@@ -9,6 +9,8 @@
 
 /* Bytes of a file, or of all files of a folder; -1: nothing is there. */
 int64_t rh_database_size(const char *path);
+/* How far the file that a process has open under this number is read or written; -1: that cannot be told. */
+int64_t rh_database_offset(int64_t pid, int fd);
 /* A file, or a folder with all that is in it; nothing there is fine. */
 bool rh_database_remove(const char *path, rh_error *error);
 

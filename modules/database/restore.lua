@@ -155,7 +155,7 @@ return function(driver, lib)
         end
         fingerprint.demand(string.format("%s: after the swap %s", driver.name, job.name), job.manifest, found,
             job.plain and backup.later)
-        local _, lost = fingerprint.written(job.manifest, backup.fingerprint_of(job, facts.kept))
+        local _, lost = fingerprint.written(job.manifest, since.of_kept(job, facts.kept))
         local changed = 0
         for _ in pairs(lost) do
             changed = changed + 1

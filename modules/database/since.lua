@@ -84,6 +84,12 @@ return function(driver, job_of)
         return found
     end
 
+    --- The fingerprints of what was swapped out, which nobody changes: they are worked out once.
+    function since.of_kept(job, kept)
+        job.kept_fingerprint = job.kept_fingerprint or backup.fingerprint_of(job, kept)
+        return job.kept_fingerprint
+    end
+
     --- → rows, { table = rows }, exact. Without counters the fingerprints are compared, which tell the least that it can be.
     --- `kept`: the name that the database has after a swap; nil: its own.
     function since.count(job, kept)
@@ -100,7 +106,7 @@ return function(driver, job_of)
             return found.rows, found.tables
         end
         job.uncounted = why
-        return fingerprint.written(job.manifest, backup.fingerprint_of(job, name))
+        return fingerprint.written(job.manifest, kept and since.of_kept(job, kept) or backup.fingerprint_of(job, name))
     end
 
     local function where_text(tables)
@@ -151,7 +157,7 @@ return function(driver, job_of)
     --- Goes on where no more was written than is allowed, or a person says so; raises otherwise. What is allowed is at
     --- job.allowed afterwards.
     function since.ask(job)
-        local position = backup.position(job, job.name)
+        local position = backup.counts and backup.position(job, job.name)
         local rows, tables = since.count(job)
         job.lost, job.lost_rows = tables, rows
         job.asked = { position = position, rows = rows, tables = tables }

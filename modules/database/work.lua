@@ -2,6 +2,7 @@
 local native, rt = ...
 
 local work = {}
+local OFTEN_MS = 250
 
 function work.need_database(database, where)
     if not database.name then
@@ -71,18 +72,40 @@ function work.start(ctx, name, spec)
     return native.command(spec)
 end
 
-function work.await(command)
-    while native.watch(command, 1000) ~= "ended" do
+--- Waits for a command's end, and calls each() meanwhile.
+function work.await(command, each)
+    while native.watch(command, each and OFTEN_MS or 1000) ~= "ended" do
+        if each then
+            each()
+        end
     end
 end
 
 --- The same, and ends the command where the task is cancelled meanwhile.
-function work.see_through(command)
-    local ok, err = pcall(work.await, command)
+function work.see_through(command, each)
+    local ok, err = pcall(work.await, command, each)
     if not ok then
         native.stop_command(command)
         error(err, 0)
     end
+end
+
+--- fn, called as often as people are told how far something is; for what costs something to be told.
+function work.now_and_then(fn)
+    local last = 0
+    return function(...)
+        local now = rt.now()
+        if now >= last + OFTEN_MS or now < last then
+            last = now
+            fn(...)
+        end
+    end
+end
+
+--- Tells how many tables were looked at; nil where nobody is told anything.
+function work.tell_tables(job)
+    local progress = job.ctx.progress
+    return progress and function(done, total) progress(done, total, "tables") end
 end
 
 -- The last lines; an ERROR of a client's comes first: a report shows one line.

@@ -103,7 +103,7 @@ function backup.preflight(job)
         job.expected = job.expected + tables[tab].bytes
     end
     shape(job, tables, names)
-    job.own.empty = #names == 0
+    job.own.tables = #names
     job.own.program = client.dump_program(job.ctx, job.server)
     if job.args.verify then
         try_scratch(job)
@@ -139,13 +139,13 @@ function backup.start(job)
     local locked = rt.now()
     schema.begin_snapshot(own.snapshot)
     own.command = client.dump(job, own.program, job.partial, job.args.verify and job.scratch)
-    local seen = shared.watch(own.command, SNAPSHOT_MS, job.partial, own.empty and "-- Dump completed" or "CREATE ")
+    local seen = shared.watch(own.command, SNAPSHOT_MS, job.partial, own.tables == 0 and "-- Dump completed" or "CREATE ")
     if not job.args.maintenance then
         schema.run(own.lock, "UNLOCK TABLES")
     end
     job.locked_ms = rt.now() - locked
     native.close(own.lock)
-    if seen == "ended" and not own.empty then
+    if seen == "ended" and own.tables > 0 then
         client.check(own.command, "dump_failed", "the dump")
         rt.raise("dump_failed", "mysql: the dump ended without a table in it")
     elseif seen == "tick" then
@@ -160,8 +160,25 @@ function backup.fingerprint(job, report)
     return found
 end
 
+local function is_whole(path)
+    return shared.tail(path, 256):find(TRAILER)
+end
+
+-- How many tables a schema that is being loaded has, of so many. The server opens none of them for that.
+local function tables_of(job, name, total)
+    local ok, found = pcall(schema.rows, control(job), "SELECT COUNT(*) AS n FROM information_schema.tables"
+        .. " WHERE table_schema = ?", name)
+    return ok and { done = math.min(found[1].n, total), total = total, unit = "tables" } or nil
+end
+
+--- { bytes, total, tables }: of what is loaded into the scratch, or, where nothing is, of what is written.
 function backup.progress(job)
-    return { bytes = shared.size(job.partial) or 0, total = job.expected }
+    local size = shared.size(job.partial) or 0
+    if not job.args.verify then
+        return { bytes = size, total = job.expected }
+    end
+    return { bytes = client.loaded(job.own.command) or size, total = is_whole(job.partial) and size or job.expected,
+        tables = tables_of(job, job.scratch, job.own.tables) }
 end
 
 function backup.finish(job, report)
@@ -170,7 +187,7 @@ function backup.finish(job, report)
     end
     local loaded = client.dumped(job.own.command)
     job.own.command = nil
-    if not shared.tail(job.partial, 256):find(TRAILER) then
+    if not is_whole(job.partial) then
         rt.raise("dump_failed", "mysql: the dump ended without its trailer, so it is not whole: is the disk full?")
     end
     job.loaded = loaded and job.args.verify and job.scratch or nil
@@ -191,8 +208,7 @@ function backup.exists(job, name)
 end
 
 function backup.occupied(job, name)
-    local _, names = schema.tables(control(job), name)
-    return #names > 0
+    return #schema.names(control(job), name) > 0
 end
 
 function backup.create(job, name, source)
@@ -220,7 +236,7 @@ end
 function backup.fingerprint_of(job, name)
     local connection = control(job)
     schema.begin_snapshot(connection)
-    local ok, found = pcall(schema.fingerprint, connection, name)
+    local ok, found = pcall(schema.fingerprint, connection, name, shared.tell_tables(job))
     if native.usable(connection) then
         schema.run(connection, "COMMIT")
     end
@@ -241,13 +257,28 @@ end
 
 -- ---- loading ----
 
+-- Tells how much of the archive has been read, and how many of its tables are there, if anybody knows how many there are.
+local function teller(job, path, name)
+    local total, tables = shared.size(path), 0
+    for _ in pairs((job.manifest or job.fingerprint or {}).tables or {}) do
+        tables = tables + 1
+    end
+    return job.ctx.progress and function(command)
+        local bytes = client.loaded(command)
+        if bytes then
+            job.ctx.progress(bytes, total, "bytes", tables > 0 and tables_of(job, name, tables) or nil)
+        end
+    end
+end
+
 function backup.load(job, path, name)
-    client.load(job, server(job), name, path, "restoring " .. path)
+    client.load(job, server(job), name, path, "restoring " .. path, nil, teller(job, path, name))
 end
 
 function backup.load_plain(job, plain, name)
     client.refuse_leaving(job, plain)
-    client.load(job, server(job), name, plain.path, "restoring " .. plain.path, plain.gzip)
+    client.load(job, server(job), name, plain.path, "restoring " .. plain.path, plain.gzip,
+        teller(job, plain.path, name))
 end
 
 -- ---- positions ----

@@ -37,6 +37,8 @@ end
 -- The option file is a file in memory that only its user may open (the clients ignore one that others might write).
 local LOGIN = "--defaults-file=/dev/fd/3"
 local EVENTS = "/^-- Dumping events for database /,/^-- Dumping routines for database /"
+-- A new schema has no tables to drop, and the server takes longer to find that out than to create one.
+local DROPS = "/^-- Table structure for table /{n;n;n;/^DROP TABLE IF EXISTS /d;}\n"
 
 local function load_words(server, name)
     local program = server:find("MariaDB") and "mariadb" or "mysql"
@@ -46,12 +48,12 @@ end
 -- The dump is read while it is written: $1 the file, $2 sed's script, $3 the number of words of the client that loads it, then
 -- these, then the dump's. What became of the load matters only to a dump that is whole.
 local STREAM = [[
-exec 3<&0 4>&2 </dev/null 2>/dev/null # what bash says of a signal is of no use
 path=$1 part=$2 count=$3; shift 3
+exec 3<&0 4<"$path" 5>&2 </dev/null 2>/dev/null # what bash says of a signal is of no use
 load=("${@:1:count}"); shift "$count"
-"$@" 2>&4 & dump=$!
+"$@" 2>&5 & dump=$!
 if [ "$count" -gt 0 ]; then
-    tail --bytes=+1 --follow --sleep-interval=0.05 --pid=$dump -- "$path" | LC_ALL=C sed "$part" | "${load[@]}" >/dev/null 2>&1
+    tail --bytes=+1 --follow --sleep-interval=0.05 --pid=$dump <&4 | LC_ALL=C sed "$part" | "${load[@]}" >/dev/null 2>&1
     loaded=${PIPESTATUS[*]}
 fi
 wait $dump; code=$?
@@ -67,13 +69,18 @@ local NOT_LOADED = 99
 --- meanwhile, without its events.
 function client.dump(job, program, path, scratch)
     local load = scratch and load_words(job.server, scratch) or {}
-    local words = { "bash", "--norc", "-uc", STREAM, "dump", path, EVENTS .. "d", tostring(#load) }
+    local words = { "bash", "--norc", "-uc", STREAM, "dump", path, DROPS .. EVENTS .. "d", tostring(#load) }
     table.move(load, 1, #load, #words + 1, words)
     for _, word in ipairs { program, LOGIN, "--single-transaction", "--quick", "--routines", "--events", "--triggers",
         "--hex-blob", "--default-character-set=utf8mb4", LARGEST_PACKET, "--", job.name } do
         words[#words + 1] = word
     end
     return start(job.ctx, "dump", { input = native.options(job.database.config), output = path, argv = words })
+end
+
+--- How many bytes of the dump have been read by the client that loads it; nil where that cannot be told.
+function client.loaded(command)
+    return work.offset(command, 4)
 end
 
 --- The end of a dump that was awaited; raises where it failed. → was it loaded, too? Where not, loading it again says why.
@@ -87,24 +94,25 @@ end
 
 -- $1 a dump, $2 "gzip" or "cat", $3 sed's script; then the client and its arguments
 local LOAD = [[
-exec 3<&0
-read_it() { if [ "$2" = gzip ]; then gzip -dc -- "$1" | LC_ALL=C sed "$3"; else LC_ALL=C sed "$3" -- "$1"; fi; }
-read_it "$1" "$2" "$3" | "${@:4}"
+exec 3<&0 4<"$1"
+read_it() { if [ "$1" = gzip ]; then gzip -dc <&4 | LC_ALL=C sed "$2"; else LC_ALL=C sed "$2" <&4; fi; }
+read_it "$2" "$3" | "${@:4}"
 ]]
 
-local function load_part(job, server, name, path, what, gzip, part)
+local function load_part(job, server, name, path, what, gzip, part, each)
     local command = start(job.ctx, "load", {
         input = native.options(job.database.config),
         argv = { "bash", "--norc", "-euo", "pipefail", "-c", LOAD, "load", path, gzip and "gzip" or "cat", part,
             table.unpack(load_words(server, name)) },
     })
-    work.see_through(command)
+    work.see_through(command, each and function() each(command) end)
     client.check(command, "load", what)
 end
 
---- Loads a dump into a schema, without its events: one that exists is run by the server's scheduler.
-function client.load(job, server, name, path, what, gzip)
-    load_part(job, server, name, path, what, gzip, EVENTS .. "d")
+--- Loads a dump into a schema, without its events: one that exists is run by the server's scheduler. each(command) is called
+--- meanwhile.
+function client.load(job, server, name, path, what, gzip, each)
+    load_part(job, server, name, path, what, gzip, DROPS .. EVENTS .. "d", each)
 end
 
 --- Only the events of a user's dump.

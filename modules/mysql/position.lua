@@ -73,26 +73,28 @@ local function just_written(tables, at)
     return false
 end
 
-local function now_and_times(connection, name)
+-- What tells whether the times of writing say something: { at, started (by the server's clock), sessions (since then), forgets }.
+local function look(connection)
     local clock = number(schema.rows(connection, "SELECT UNIX_TIMESTAMP() AS now")[1].now)
-    return clock, times(connection, name)
+    return { at = clock, started = clock - shown(connection, "STATUS", "Uptime"),
+        sessions = shown(connection, "STATUS", "Connections"), forgets = forgets(connection) }
 end
 
---- { at, started (by the server's clock), sessions (since then), schema, forgets, tables = { name = { written, created } } }
---- and, where `exact`, rows = { name = { rows, hash } } of a schema that is not large.
+--- { at, started, sessions, forgets, schema, tables = { name = { written, created } } } and, where `exact`,
+--- rows = { name = { rows, hash } } of a schema that is not large.
 function position.take(connection, name, exact)
-    local clock, tables, bytes = now_and_times(connection, name)
-    if exact and just_written(tables, clock) then
+    local found, bytes = look(connection), nil
+    found.tables, bytes = times(connection, name)
+    if exact and just_written(found.tables, found.at) then
         -- The server remembers seconds: what was written in this one would have to be counted at a restore, which is in a
         -- hurry. A step that wrote is not.
         schema.run(connection, "DO SLEEP(2)")
-        clock, tables, bytes = now_and_times(connection, name)
+        found = look(connection)
+        found.tables, bytes = times(connection, name)
     end
-    local found = { at = clock, started = clock - shown(connection, "STATUS", "Uptime"),
-        sessions = shown(connection, "STATUS", "Connections"), forgets = forgets(connection),
-        schema = digest(connection, name), tables = tables }
+    found.schema = digest(connection, name)
     if exact and bytes <= EXACT_BYTES then
-        found.rows = schema.row_hashes(connection, name, tables)
+        found.rows = schema.row_hashes(connection, name, found.tables)
     end
     return found
 end
@@ -113,14 +115,13 @@ end
 --- → { rows, tables = { name = rows } } that were written to `name` since `before`; nil, why where that cannot be known.
 --- `base`: rows and hashes of that moment, where `before` has none.
 function position.written_since(connection, name, before, base, renamed)
-    local now = position.take(connection, name)
-    local why = unknown(before, now)
+    local why = unknown(before, look(connection))
     if why and not before.rows then
         return nil, why
     end
     base = before.rows or base
     local suspects = {}
-    for tab, times_of in pairs(now.tables) do
+    for tab, times_of in pairs((times(connection, name))) do
         local old = before.tables[tab]
         if why or not old or maybe_written(old, times_of, before.at, renamed) then
             suspects[tab] = true

@@ -66,9 +66,8 @@ end
 -- ---- the swap ----
 
 local function refuse_foreign_references(job)
-    local row = schema.rows(control(job), "SELECT constraint_schema AS other, table_name AS tab"
-        .. " FROM information_schema.referential_constraints WHERE unique_constraint_schema = ?"
-        .. " AND constraint_schema <> ? LIMIT 1", job.name, job.name)[1]
+    local row = schema.rows(control(job), "SELECT table_schema AS other, table_name AS tab"
+        .. " FROM information_schema.key_column_usage WHERE referenced_table_schema = ? AND table_schema <> ? LIMIT 1", job.name, job.name)[1]
     if row then
         rt.raise("unsupported", string.format("mysql: %s.%s has a foreign key into %s, which a swap would leave pointing at"
             .. " the old tables; drop it first, or use mode = \"in_place\"", row.other, row.tab, job.name))
@@ -82,8 +81,7 @@ local function add_moves(moves, from, to, names)
 end
 
 local function rename_statement(job, kept)
-    local _, live = schema.tables(control(job), job.name)
-    local _, restored = schema.tables(control(job), job.scratch)
+    local live, restored = schema.names(control(job), job.name), schema.names(control(job), job.scratch)
     local moves = {}
     add_moves(moves, job.name, kept, live)
     add_moves(moves, job.scratch, job.name, restored)
@@ -179,7 +177,7 @@ function backup.rename(job, from, to)
     if not schema.defaults(connection, to) then
         schema.create(connection, to, schema.defaults(connection, from))
     end
-    local _, names = schema.tables(connection, from)
+    local names = schema.names(connection, from)
     if #names > 0 then
         local moves = {}
         add_moves(moves, from, to, names)
@@ -193,11 +191,11 @@ end
 
 function backup.in_place(job)
     local connection = control(job)
-    local tables, names = schema.tables(connection, job.name)
+    local names, kinds = schema.names(connection, job.name)
     schema.run(connection, "SET SESSION foreign_key_checks = 0")
     schema.drop_objects(connection, job.name, schema.only(schema.objects(connection, job.name), "VIEW"))
     for _, tab in ipairs(names) do
-        schema.run(connection, "DROP %s %s.%s", tables[tab].kind == "SEQUENCE" and "SEQUENCE" or "TABLE", quote(job.name),
+        schema.run(connection, "DROP %s %s.%s", kinds[tab] == "SEQUENCE" and "SEQUENCE" or "TABLE", quote(job.name),
             quote(tab))
     end
     backup.load(job, job.file, job.name)

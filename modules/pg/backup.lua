@@ -247,20 +247,19 @@ local COPIES = [[SELECT relid::text AS id, bytes_processed AS bytes FROM pg_stat
 -- How far the copies of a database's tables have come. The total is what the tables take, about the same.
 local function copied(job, database, command, total)
     local own = job.own
-    own.seen = own.seen or { bytes = {}, tables = 0 }
+    own.seen = own.seen or { bytes = {} }
     local seen, bytes = own.seen, 0
     local known, running = pcall(databases.rows, admin_of(job), COPIES, database, command)
     for _, row in ipairs(known and running or {}) do
-        seen.tables = seen.tables + (seen.bytes[row.id] and 0 or 1)
         seen.bytes[row.id] = math.max(row.bytes, seen.bytes[row.id] or 0)
     end
     for _, n in pairs(seen.bytes) do
         bytes = bytes + n
     end
-    return { bytes = math.min(bytes, total), total = total, tables = seen.tables, of_tables = own.tables }
+    return { bytes = math.min(bytes, total), total = total }
 end
 
---- { bytes, total, tables, of_tables } of the dump.
+--- { bytes, total } of the dump.
 function M.progress(job)
     return copied(job, job.own.dumped or job.name, "COPY TO", job.own.bytes or 0)
 end

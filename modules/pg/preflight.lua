@@ -258,7 +258,7 @@ function M.check(job, connection)
     local sizes = rows(connection, SIZES:format(USER_SCHEMA))[1]
     job.shape, job.shape_why = choose(job, sizes)
     job.expected = sizes.bytes // 2 -- compressed; the procedure asks for more than that
-    own.tables, own.bytes = sizes.tables, sizes.bytes
+    own.bytes = sizes.bytes
     own.single = value(connection, LOCKS) or false
     own.notes, own.needs = notes_of(connection), M.needs(connection)
 end

@@ -1,7 +1,7 @@
 -- One moment of a database, seen by several sessions: the dump writes it, the others work out its fingerprint meanwhile.
 local native, rt, lib = ...
 
-local databases, fingerprint = lib.databases, lib.fingerprint
+local shared, databases, fingerprint = rt.native("database"), lib.databases, lib.fingerprint
 local M = {}
 
 --- Opens a snapshot that others can join: { id, version, connection, database, job }. It lasts as long as the session.
@@ -60,7 +60,7 @@ end
 --- The same of a database as it is now.
 function M.fingerprint_of(job, database, sessions)
     local snapshot = M.open(job, database)
-    local ok, found = pcall(M.fingerprint, snapshot, sessions)
+    local ok, found = pcall(M.fingerprint, snapshot, sessions, shared.tell_tables(job))
     M.close(snapshot)
     if not ok then
         error(found, 0)

@@ -95,11 +95,32 @@ static void another_piece_of_work_begins_anew(void **state)
     rh_progress_clear(&progress);
 }
 
+static void other_units_stand_beside(void **state)
+{
+    (void)state;
+    rh_progress progress = {0};
+    for (int i = 0; i <= 4; i++, now += SECOND) {
+        json_t *payload =
+            json_pack("{si si ss s{si si ss}}", "done", i << 20, "total", 8 << 20, "unit", "bytes",
+                      "beside", "done", i * 5, "total", 40, "unit", "tables");
+        rh_progress_take(&progress, payload, now);
+        json_decref(payload);
+    }
+    assert_shown(&progress, " 50%  4.0 MiB of 8.0 MiB, 20 of 40 tables  1.0 MiB/s  4s left");
+    take(&progress, 5 << 20, 8 << 20, "bytes");
+    assert_shown(&progress, " 62%  5.0 MiB of 8.0 MiB  1.0 MiB/s  3s left");
+    rh_progress_clear(&progress);
+}
+
 static void rubbish_is_borne(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"[1]", "{}", "{\"done\":\"x\",\"total\":-5,\"unit\":7}",
-                                        "{\"done\":1e300,\"total\":1e-300}", "{\"done\":-1}"};
+    static const char *const texts[] = {"[1]",
+                                        "{}",
+                                        "{\"done\":\"x\",\"total\":-5,\"unit\":7}",
+                                        "{\"done\":1e300,\"total\":1e-300}",
+                                        "{\"done\":-1}",
+                                        "{\"done\":1,\"beside\":{\"done\":\"x\",\"unit\":[]}}"};
     rh_progress progress = {0};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         json_t *payload = json_loads(texts[i], 0, NULL);
@@ -167,6 +188,7 @@ int main(void)
         cmocka_unit_test(steady_work_has_its_rate_and_end),
         cmocka_unit_test(a_stall_slows_it_and_bursts_are_measured_together),
         cmocka_unit_test(another_piece_of_work_begins_anew),
+        cmocka_unit_test(other_units_stand_beside),
         cmocka_unit_test(rubbish_is_borne),
         cmocka_unit_test(plain_lines_tell_it_now_and_then),
     };
