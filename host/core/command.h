@@ -30,7 +30,7 @@ typedef struct rh_command_spec {
         capture; /* bytes of each stream that are kept in memory; 0: 1 MiB. The first and the last
                                 half of it are kept; the whole masked output is in the log */
     const char
-        *log_path; /* the step's log: masked output is appended as it comes; NULL: spool only */
+        *log_path; /* the step's log: output is appended, masked, and shown; NULL: spool only */
     bool service; /* the op is done as soon as the command runs; it lives until rh_command_stop() or
                                 the end of its run */
 } rh_command_spec;

@@ -233,7 +233,7 @@ rh_task *rh_task_spawn(lua_State *L)
     rh_task *parent = rh_task_current(L);
     lua_State *co = lua_newthread(L); /* fn co */
     rh_luaenv_reserve(L, co);
-    lua_newtable(L);                  /* fn co locals */
+    lua_newtable(L); /* fn co locals */
     if (parent) {
         lua_newtable(L);
         lua_rawgeti(L, LUA_REGISTRYINDEX, parent->locals_ref);

@@ -174,6 +174,7 @@ static bool start(rh_command *command, const rh_command_spec *spec, rh_error *er
     }
     rh_flight *flight = rh_flight_begin(command, spec->id);
     flight->service = spec->service;
+    flight->quiet = !spec->log_path;
     send_start(flight, spec, &old);
     return true;
 }

@@ -149,7 +149,7 @@ bool rh_link_open(rh_error *error)
 
 static void show(rh_flight *flight, int stream, const char *text, size_t size)
 {
-    if (!size)
+    if (!size || flight->quiet)
         return;
     rh_buffer payload = {0};
     rh_buffer_addf(&payload, "{\"stream\":\"%s\",\"text\":", stream == 1 ? "out" : "err");

@@ -16,6 +16,8 @@ typedef struct rh_flight {
     char *id;
     bool service, stopping;
     bool shown; /* some of its output came for display */
+    bool
+        quiet; /* a module's own question (git status): what no step's log gets is shown to nobody */
 } rh_flight;
 
 typedef struct rh_guardian_link {

@@ -183,7 +183,8 @@ static void add_reason(const rh_http_transfer *t, const char *code, CURLcode cur
         return;
     }
     if (curl == CURLE_OUT_OF_MEMORY) { /* what libcurl calls both */
-        rh_buffer_adds(out, "a line of the answer's headers is longer than 100 KiB, or memory is used up");
+        rh_buffer_adds(
+            out, "a line of the answer's headers is longer than 100 KiB, or memory is used up");
         return;
     }
     rh_buffer_adds(out, said);

@@ -169,7 +169,8 @@ static void set_options(transfer *t, const rh_http_spec *spec)
     }
     if (!spec->proxy || strcmp(spec->proxy, "environment") != 0) {
         curl_easy_setopt(easy, CURLOPT_PROXY, spec->proxy ? spec->proxy : "");
-        curl_easy_setopt(easy, CURLOPT_NOPROXY, ""); /* or no_proxy of the environment lets it out */
+        /* or no_proxy of the environment leads past it */
+        curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
     }
     if (spec->unix_socket)
         curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, spec->unix_socket);

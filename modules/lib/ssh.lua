@@ -73,20 +73,6 @@ local function words_of(ran)
     return text ~= "" and text:gsub("%.$", "") or "it said nothing"
 end
 
--- What a person types to see the same.
-local function by_hand(where)
-    local words = { "ssh", "-o", "BatchMode=yes" }
-    for _, option in ipairs { { "-F", "config" }, { "-i", "key" }, { "-J", "jump" }, { "-p", "port" } } do
-        if where[option[2]] then
-            words[#words + 1] = option[1]
-            words[#words + 1] = tostring(where[option[2]])
-        end
-    end
-    words[#words + 1] = (where.user and where.user .. "@" or "") .. where.host
-    words[#words + 1] = "true"
-    return shell.line_of { argv = words }
-end
-
 -- Where the account's own folder is; ssh asks the account, not HOME. It makes this one itself only to note a host's key.
 local FOLDER = [[home=$(getent passwd "$(id -u)" | cut -d: -f6) && { [ -d "$home/.ssh" ] || mkdir -m 700 "$home/.ssh"; }]]
 local folder_there = false
@@ -115,7 +101,7 @@ local function connect(where, ctx)
     if ran.code ~= 0 then
         rt.raise("connect", ("%s cannot be reached by ssh: %s. Try `%s`"):format(named(where),
             ran.timed_out and "no answer within " .. rt.show_duration(where.connect_timeout + SLACK_MS) or words_of(ran),
-            by_hand(where)))
+            shell.by_hand(where)))
     end
     opened[path] = { where = where, at = rt.now() }
 end
@@ -340,9 +326,7 @@ end
 
 -- ---- files ----
 
-local function sum_script(mark, path, rest)
-    return shell.spoken(mark) .. "p=" .. shell.quoted(path) .. "\n" .. rest
-end
+local COPY_FAILED = { [3] = "arrived damaged, and was removed again", [4] = "is a folder: name the file that is to be there" }
 
 local function copy(where, args, ctx)
     local mark = mark_of(ctx, where)
@@ -361,17 +345,15 @@ local function copy(where, args, ctx)
         rt.raise(ran.timed_out and "timeout" or "copy", ("%s: %s is not there: %s"):format(named(where), args.to,
             ran.timed_out and "scp was still at it after " .. rt.show_duration(args.timeout) or words_of(ran)))
     end
-    local result, state = converse(where, ctx, sum_script(mark, partial, ([[
-to=%s
+    local result, state = converse(where, ctx, shell.spoken(mark) .. "p=" .. shell.quoted(partial) .. ([[ to=%s
 [ "$(sha256sum <"$p" | cut -d' ' -f1)" = %s ] || { rm -f "$p"; say ended 3; exit 0; }
 [ -d "$to" ] && { rm -f "$p"; say ended 4; exit 0; }
 chmod %s "$p" && { sync "$p" 2>/dev/null || :; } && mv -f "$p" "$to"
 say ended $?
-]]):format(shell.quoted(args.to), wanted, args.mode)), mark, limits)
+]]):format(shell.quoted(args.to), wanted, args.mode), mark, limits)
     if state ~= "ended" or result.code ~= 0 then
-        rt.raise(result.code == 3 and "checksum" or "copy", ("%s: %s %s"):format(named(where), args.to, result.code == 3
-            and "arrived damaged, and was removed again" or result.code == 4 and "is a folder: name the file that is to be there"
-            or "could not be put in its place: " .. words_of(result)))
+        local why = COPY_FAILED[result.code] or "could not be put in its place: " .. words_of(result)
+        rt.raise(result.code == 3 and "checksum" or "copy", ("%s: %s %s"):format(named(where), args.to, why))
     end
     return { host = where.host, path = args.to, sha256 = wanted, bytes = fs.stat(args.from).size }
 end

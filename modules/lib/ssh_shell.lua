@@ -122,6 +122,18 @@ function shell.stopping(mark, id)
     return record(mark, id) .. STOP
 end
 
+--- What a person types to see whether ssh gets there.
+function shell.by_hand(where)
+    local words = { "ssh", "-o", "BatchMode=yes" }
+    for _, option in ipairs { { "-F", "config" }, { "-i", "key" }, { "-J", "jump" }, { "-p", "port" } } do
+        if where[option[2]] then
+            table.move({ option[1], tostring(where[option[2]]) }, 1, 2, #words + 1, words)
+        end
+    end
+    table.move({ (where.user and where.user .. "@" or "") .. where.host, "true" }, 1, 2, #words + 1, words)
+    return line_of { argv = words }
+end
+
 shell.spoken, shell.quoted, shell.line_of = spoken, quoted, line_of
 
 return shell

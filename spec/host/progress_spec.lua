@@ -41,6 +41,6 @@ describe("progress of an effect", function()
             env = { TERM = "xterm", NO_COLOR = "1", ROLLOUTHOST_MODULES = env.ROLLOUTHOST_MODULES } }
         run:wait()
         assert.equal(0, run.code, run.out)
-        assert.matches("█+░+ +%d+%%  %d+ of 40 rows  [%d.]+/s  %d+s left", run.out)
+        assert.matches("█[█░]*░ +%d+%%  %d+ of 40 rows  [%d.]+/s  %d+s left", run.out)
     end)
 end)

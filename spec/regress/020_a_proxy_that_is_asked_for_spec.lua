@@ -22,7 +22,8 @@ describe("a proxy that is asked for", function()
     end)
 
     it("is told from the server where it leads nowhere", function()
-        for status, why in pairs { ["407 No"] = "it wants a user and a password that it knows", ["502 No"] = "did not lead there" } do
+        for status, why in pairs { ["407 No"] = "it wants a user and a password that it knows",
+            ["502 No"] = "did not lead there" } do
             local head, asked = proxy(status)
             local _, problem = t.body(head .. [[
                 return http.post("https://service.invalid/x", { json = { a = 1 }, proxy = proxy }).status ]])

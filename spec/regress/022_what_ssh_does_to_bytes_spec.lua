@@ -1,5 +1,5 @@
--- ssh: a copy onto a folder's name was said to be there, and lay in the folder under another name; stdin got an empty line at its end;
--- a message was cut within a character, which makes bytes of it; and the command to try by hand was none that ssh takes.
+-- ssh: a copy onto a folder's name was said to be there, and lay in the folder under another name; stdin got an empty line at its
+-- end; a message was cut within a character, which makes bytes of it; and the command to try by hand was none that ssh takes.
 local sshd = require "spec.world.sshd"
 local t = require "spec.helper"
 
@@ -39,7 +39,8 @@ describe("ssh", function()
 
     it("says what was printed, in whole characters", function()
         for _, more in ipairs { "", "x" } do
-            local _, problem = body(('web:run("for i in $(seq 1 400); do printf é >&2; done; printf \'%s\' >&2; exit 3")'):format(more))
+            local _, problem = body(([[
+                web:run("for i in $(seq 1 400); do printf é >&2; done; printf '%s' >&2; exit 3") ]]):format(more))
             assert.equal("string", type(problem.message))
             assert.matches("exited with 3:\n  ééé", problem.message, 1, true)
         end
