@@ -78,7 +78,7 @@ local App = rt.class("docker.compose", {
     up = compose.up, down = compose.down, build = compose.build, pull = compose.pull, start = compose.start, stop = compose.stop,
     restart = compose.restart, scale = compose.scale, config = compose.config, run = compose.run, exec = compose.exec,
     read = compose.read, ps = compose.ps, stats = compose.stats, logs = compose.logs, port = compose.port,
-        healthy = compose.healthy,
+    healthy = compose.healthy,
     log = function(app, service)
         engine.word(service, "compose.log", "the service")
         return log_of({ engine = app.engine, project = app.project, service = service }, ("%s of %s"):format(service, app.project))

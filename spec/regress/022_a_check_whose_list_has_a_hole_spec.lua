@@ -1,5 +1,5 @@
--- A helper that forgot its return made the first of { helper(), expect(…) } nil; the gate passed with nothing measured. A second list,
--- or what had a name, was not looked at either.
+-- A helper that forgot its return made the first of { helper(), expect(…) } nil; the gate passed with nothing measured. A second
+-- list, or what had a name, was not looked at either.
 local play = require "spec.host.play"
 
 local HEAD = [[
