@@ -62,6 +62,15 @@ local function expectations(where, name, ...)
     return gather(where, { ... }, select("#", ...), {})
 end
 
+-- What is wrong with what a check's body returned on samples, whatever a run's values are, or nil.
+function check.misfit(where, value)
+    if expect.is_builder(value) then return select(2, pcall(gather, where, { value }, 1, {})) end
+    for _, one in next, is_list(value) and value or {} do
+        local problem = check.misfit(where, one)
+        if problem then return problem end
+    end
+end
+
 -- Judges what `engine.check_place` gave back: ok, then the values or the error. An effect that broke is
 -- "unknown"; an error of the playbook itself is raised with its line. → verdict, expectations
 function check.judge(where, name, ok, ...)

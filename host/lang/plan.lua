@@ -1,6 +1,7 @@
 -- Plan mode: what would happen, effect by effect. Nothing is touched and no gate is judged: effects answer with
 -- their samples, bodies run on those, and each thing is said as a `plan` event.
 local host = require "lang.host"
+local check = require "lang.check"
 local engine = require "lang.engine"
 local unknown = require "lang.unknown"
 local units = require "lang.units"
@@ -44,7 +45,14 @@ end
 -- A check's body on samples: what it would read. That samples satisfy no check is no problem.
 local function read(scope, body)
     local inside = setmetatable({ place = "check" }, { __index = scope })
-    try(inside, body, { n = 1, elapsed = 0 })
+    local ok, value = try(inside, body, { n = 1, elapsed = 0 })
+    if not ok then return end
+    local wrong = check.misfit(("%s %q"):format(scope.kind, scope.name), value)
+    if wrong then problem(scope, wrong) end
+    if value == nil then
+        say(scope, { kind = "guess", depth = depth_of(scope) + 1, line = scope.line,
+            text = "this check returns nothing here; a run fails where it does" })
+    end
 end
 
 local NOT_SHOWN = { evidence = true, users = true, bound = true }

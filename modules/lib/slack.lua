@@ -40,6 +40,9 @@ end
 function slack.webhook(url, options)
     local given = rt.options(options or {}, { mention = "string|table" }, "slack.webhook")
     local mention = given.mention and mention_of(given.mention, "slack.webhook") or ""
+    if type(url) ~= "string" and not rt.is_secret(url) then
+        rt.raise("usage", 'slack.webhook: expects the webhook\'s URL, such as secret "SLACK_WEBHOOK_URL", not ' .. type(url))
+    end
     return function(message)
         local text = mention .. signed(escaped(service.shortened(message.text, LONGEST)), message.run)
         http.post(url, { json = { text = text }, expect = 200, timeout = "1m", retry = { times = 5, backoff = "1s" } })

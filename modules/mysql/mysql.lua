@@ -71,6 +71,9 @@ local function configure(where, options)
     rt.open(where)
     if type(where) == "string" or rt.is_secret(where) then
         return native.config(where)
+    elseif type(where) ~= "table" then
+        rt.raise("usage", "mysql.database: expects a URL, mysql://user:password@host:3306/app, or its parts { host, user, … }, not "
+            .. type(where))
     end
     local given = rt.options(where, {
         host = "text", port = "integer", user = "text", password = "text", database = "text", socket = "text", ca = "text",

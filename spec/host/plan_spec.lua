@@ -94,6 +94,8 @@ describe("plan", function()
             gate("name", function() return htpp.check "http://127.0.0.1:1/" end)
             gate("function", function() return http.chek("http://127.0.0.1:1/") end)
             gate("limit", function() return expect("n", rows()):bellow(1) end)
+            gate("no limit", function() return { http.check("http://127.0.0.1:1/"), { expect("n", rows()) } } end)
+            gate("no return", function() http.check("http://127.0.0.1:1/") end)
             soak("later", { duration = "1h", every = "1m" }, function(at) return expect("n", at.previous.n):above(1) end)
         ]]
         assert.equal(2, result.code, result.out .. result.err)
@@ -102,12 +104,14 @@ describe("plan", function()
         for _, line in ipairs(result.lines) do
             if line.kind == "problem" then problems[#problems + 1] = line.text end
         end
-        assert.equal(4, #problems, table.concat(problems, "\n"))
+        assert.equal(5, #problems, table.concat(problems, "\n"))
         assert.matches('"statu": did you mean "status"', problems[1], 1, true)
         assert.matches('"htpp" is not defined', problems[2], 1, true)
         assert.matches('rollout.http has no "chek": did you mean "check"', problems[3], 1, true)
         assert.matches('"bellow": did you mean "below"', problems[4], 1, true)
-        assert.matches("cannot follow", result:find("guess").text)
+        assert.matches("holds nothing: add its limit", problems[5], 1, true)
+        assert.matches("check returns nothing here", result:find("guess").text)
+        assert.matches("cannot follow this further: attempt to index a nil value (field 'previous')", result.out, 1, true)
     end)
     it("needs no variables: what stands in for them has a form that modules take", function()
         local result = plan [[
