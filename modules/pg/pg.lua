@@ -78,8 +78,8 @@ function M.database(where, options)
             given[name] = given[name] or where[name]
         end
     elseif type(where) ~= "string" and not rt.is_secret(where) then
-        rt.raise("usage", "pg.database: expects a URL, postgresql://user:password@host:5432/app, or its parts { host, user, … }, not "
-            .. type(where))
+        rt.raise("usage", "pg.database: expects a URL, postgresql://user:password@host:5432/app, or its parts { host, user, … }, "
+            .. "not " .. type(where))
     end
     if given.numeric and given.numeric ~= "number" and given.numeric ~= "text" then
         rt.raise("usage", 'pg.database: numeric = "text" or "number", not "' .. given.numeric .. '"')
