@@ -77,13 +77,21 @@ local function listed(self, given)
     return names
 end
 
+local function with_sought(sought)
+    local env = { SOUGHT = sought or "" }
+    for name, value in pairs(ENV) do
+        env[name] = value
+    end
+    return env
+end
+
 -- { "path:line", … } of the lines that match, without their text: it is cut off before anything is kept.
-local function found(self, given, flags, patterns)
+local function found(self, given, flags, patterns, sought)
     local grep = joined({ "git", "grep", "-n", "-z", "-I", "--full-name" }, flags, patterns,
         given.at and { given.at } or {}, paths(given))
     local out = sh.read(joined({ "bash", "--norc", "-o", "pipefail", "-c",
-        [["$@" | sed -n 's/\x00\([0-9]*\)[\x00:].*$/:\1/p']], "bash" }, grep),
-        { cwd = self.path, env = ENV, ok = { 0, 1 }, capture = "4MiB" }).out
+        [[printf %s "$SOUGHT" | "$@" | sed -n 's/\x00\([0-9]*\)[\x00:].*$/:\1/p']], "bash" }, grep),
+        { cwd = self.path, env = with_sought(sought), ok = { 0, 1 }, capture = "4MiB" }).out
     local places = {}
     for place in out:gmatch("[^\n]+") do
         places[#places + 1] = given.at and place:sub(1, #given.at + 1) == given.at .. ":" and place:sub(#given.at + 2) or place
@@ -111,18 +119,18 @@ end
 function Tree:lacks(text, options)
     local given = options_of(options, { regex = "boolean", ignore_case = "boolean", word = "boolean" }, "tree:lacks")
     local texts = type(text) == "table" and text or { text }
-    local flags, patterns = { given.regex and "-E" or "-F" }, {}
+    local flags = { given.regex and "-E" or "-F" }
     if given.ignore_case then flags[#flags + 1] = "-i" end
     if given.word then flags[#flags + 1] = "-w" end
     for _, one in ipairs(texts) do
         if type(one) ~= "string" or one == "" then
             rt.raise("usage", "tree:lacks: expects a text such as \"console.log\", or a list of them")
         end
-        table.move({ "-e", one }, 1, 2, #patterns + 1, patterns)
     end
     local name = ("no %s"):format(table.concat(texts, ", "))
     local files = #listed(self, given)
-    local places = files > 0 and found(self, given, flags, patterns) or {}
+    -- by a variable: what is looked for may be a command or a statement that is refused here
+    local places = files > 0 and found(self, given, flags, { "-f", "/dev/stdin" }, table.concat(texts, "\n")) or {}
     return verdict(name, places, files, ("in none of %d files"):format(files))
 end
 

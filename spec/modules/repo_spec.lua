@@ -21,13 +21,13 @@ describe("repo", function()
     end)
 
     -- All verdicts and texts of the gate, and the run.
-    local function gate(check)
+    local function gate(check, environment)
         local run = t.play(([[
             local repo = require "rollout.repo"
-            playbook "spec" { environments = { "test" } }
+            playbook "spec" { environments = { %q } }
             local tree = repo.tree "app"
             gate("it", function() return %s end)
-        ]]):format(check), { folder = folder, state = t.temp() })
+        ]]):format(environment or "test", check), { folder = folder, state = t.temp() })
         local verdicts, texts = {}, {}
         for _, event in ipairs(run.events) do
             if event.type == "check" then
@@ -49,6 +49,16 @@ describe("repo", function()
         local verdict, text = gate 'tree:lacks("console.log", { files = { "src/*.ts" }, except = { "*.test.ts" } })'
         assert.equal("fail", verdict)
         assert.matches("no console.log: 1: src/deep/bad.ts:2", text, 1, true)
+    end)
+
+    it("looks for what destroys data where that is guarded against", function()
+        commit("migrations/1.sql", "CREATE TABLE a (id int);\n")
+        local check = 'tree:lacks({ "DROP TABLE", "TRUNCATE", "rm -rf /" }, { files = { "migrations/*" }, ignore_case = true })'
+        assert.equal("pass", (gate(check, "production")))
+        commit("migrations/2.sql", "-- more\ntruncate a;\n")
+        local verdict, text = gate(check, "production")
+        assert.equal("fail", verdict)
+        assert.matches("1: migrations/2.sql:2", text, 1, true)
     end)
 
     it("takes texts as they are, unless they are meant as expressions", function()
