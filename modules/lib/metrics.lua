@@ -1,4 +1,5 @@
 -- metrics: an application's error rate and latency, compared with what they were before the rollout.
+local _, rt = ...
 local http = require "rollout.http"
 
 local metrics = {}
@@ -17,7 +18,11 @@ function metrics.source(url, window)
 end
 
 function Source:measure()
-    return http.get(self.url, { query = { window = self.window }, expect = 200 }).json
+    local told = http.get(self.url, { query = { window = self.window }, expect = 200 }).json
+    if type(told) ~= "table" and not rt.is_unknown(told) then -- a proxy's page, say: it is no news of the application
+        rt.raise("protocol", ("%s answered 200, but with no metrics in JSON"):format(tostring(self.url)))
+    end
+    return told
 end
 
 --- Expectations: error rate and latency have not risen by more than `allowed` = { errors = "5%", latency = "50%" }

@@ -81,7 +81,8 @@ function Project:coverage(least, file)
     end
     local total = json.decode(fs.read(path)).total or {}
     for name, limit in pairs(least) do
-        checks[#checks + 1] = expect("coverage of " .. name, total[name] and total[name].pct / 100):at_least(limit)
+        local percent = total[name] and tonumber(total[name].pct) -- "Unknown" where there was nothing to cover
+        checks[#checks + 1] = expect("coverage of " .. name, percent and percent / 100):at_least(limit)
     end
     return checks
 end

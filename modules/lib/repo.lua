@@ -67,9 +67,12 @@ end
 
 -- The tracked files that are looked at: none of them is no pass.
 local function listed(self, given)
-    local command = given.at and { "git", "ls-tree", "-r", "-z", "--name-only", given.at } or { "git", "ls-files", "-z" }
-    -- ls-tree takes plain paths only; grep below uses the patterns either way
-    local out = sh.read(joined(command, given.at and {} or paths(given)), { cwd = self.path, env = ENV, capture = "16MiB" }).out
+    local command = { "git", "ls-files", "-z" }
+    if given.at then -- ls-tree takes plain paths only: what the empty tree has not
+        local empty = sh.read({ "git", "hash-object", "-t", "tree", "--stdin" }, { cwd = self.path, env = ENV }).out
+        command = { "git", "diff-tree", "-r", "-z", "--name-only", (empty:gsub("%s", "")), given.at }
+    end
+    local out = sh.read(joined(command, paths(given)), { cwd = self.path, env = ENV, capture = "16MiB" }).out
     local names = {}
     for name in out:gmatch("[^\0]+") do
         names[#names + 1] = name
@@ -174,7 +177,7 @@ function Tree:no_secrets(options)
             checks[#checks + 1] = verdict(kind[1], places, #names)
         end
     end
-    local files = given.at and {} or credential_files(self, names)
+    local files = credential_files(self, names)
     if #files > 0 then
         checks[#checks + 1] = verdict("files that are credentials", files, #names)
     end
