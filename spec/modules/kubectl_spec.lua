@@ -62,7 +62,9 @@ describe("kubectl", function()
     it("knows what is not there, what it may not do, and a cluster that does not answer", function()
         local _, problem = play.step [[k:restart "frontend"]]
         assert.equal("not_found", problem.code)
-        _, problem = play.step [[k:restart "statefulset/db"]]
+        _, problem = play.step [[k:restart "statefulset/cache"]]
+        assert.equal("not_found", problem.code)
+        _, problem = play.step [[k:restart "cronjob/db"]]
         assert.matches("is no deployment", problem.message)
         service.refuses = true
         _, problem = play.step [[k:restart "backend"]]
@@ -74,5 +76,60 @@ describe("kubectl", function()
         t.write(service.config, config)
         service.fail(200, "<html>", nil, 9)
         assert.equal("unknown", (play.checked 'return k:check "backend"').verdict)
+    end)
+    for name, all in pairs { ["statefulset/db"] = 2, ["daemonset/agent"] = 3 } do
+        local short = name:match "/(.*)$"
+
+        it("rolls out " .. name .. ", and goes back, once", function()
+            local value, problem, result = play.step(([[
+                local name, image = "%s", "%s"
+                local before = k:status(name)
+                local new = k:set_image(name, { [image] = "shop/new:v2" })
+                local checks = k:check(name, { images = { [image] = "shop/new:v2" } })
+                local back, again = k:undo(name, before), k:undo(name, before)
+                local restarted = k:restart(name)
+                return { before, new, { checks[1].verdict, checks[2].verdict }, back, again, restarted }]]):format(name, short))
+            assert.is_nil(problem and problem.message)
+            local before, new, back, again, restarted = value[1], value[2], value[4], value[5], value[6]
+            assert.same({ short .. "-1", "1", true, all }, { before.template, before.revision, before.done, before.replicas })
+            assert.same({ short .. "-2", "2", true, all, all }, { new.template, new.revision, new.done, new.updated, new.available })
+            assert.same({ "pass", "pass" }, value[3])
+            assert.same({ short .. "-1", "3", "shop/" .. short .. ":v1" }, { back.template, back.revision, back.images[short] })
+            assert.same({ "3", "4", short .. "-3" }, { again.revision, restarted.revision, restarted.template })
+            play.hides(result, "k8s-hunter2-spec")
+        end)
+
+        it("says why a roll-out of " .. name .. " does not come to its end", function()
+            local _, problem = play.step(('k:set_image("%s", { %s = "shop/bad:v1" }, { within = "100ms" })'):format(name, short))
+            assert.equal("timeout", problem.code)
+            assert.matches("of " .. all .. " replicas are new and available", problem.message, 1, true)
+            assert.matches(short .. "-0: Pending CrashLoopBackOff back-off (started again 4 times)", problem.message, 1, true)
+            assert.equal("fail", play.checked(('return k:check "%s"'):format(name)).verdict)
+            _, problem = play.step(('k:undo("%s", "%s-9")'):format(name, short))
+            assert.equal("gone", problem.code)
+        end)
+    end
+
+    it("scales a stateful set, and not what is on each node", function()
+        local value, problem = play.step [[
+            local more = k:scale("sts/db", 5)
+            return { more.before, more.available, more.done, k:status("statefulset/db").replicas }]]
+        assert.is_nil(problem and problem.message)
+        assert.same({ 2, 5, true, 5 }, value)
+        _, problem = play.step [[k:scale("ds/agent", 5)]]
+        assert.matches("has no number of replicas", problem.message, 1, true)
+    end)
+
+    it("does not wait for pods that somebody has to delete, nor for those that are to stay", function()
+        service.statefulset.object.spec.updateStrategy = { type = "OnDelete" }
+        local _, problem = play.step [[k:restart "statefulset/db"]]
+        assert.matches("OnDelete", problem.message, 1, true)
+        assert.equal(1, #service.statefulset.revisions)
+        service.statefulset.object.spec.updateStrategy = { type = "RollingUpdate", rollingUpdate = { partition = 1 } }
+        local status = service.statefulset.object.status
+        status.updatedReplicas, status.updateRevision = 1, "db-2"
+        assert.is_true(play.step([[return k:status "statefulset/db"]]).done)
+        service.statefulset.object.spec.updateStrategy.rollingUpdate.partition = 0
+        assert.is_false(play.step([[return k:status "statefulset/db"]]).done)
     end)
 end)
