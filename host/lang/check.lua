@@ -62,6 +62,14 @@ local function expectations(where, name, ...)
     return gather(where, { ... }, select("#", ...), {})
 end
 
+-- How many expectations stand in a list and the lists in it.
+function check.count(value)
+    if not is_list(value) then return expect.is(value) and 1 or 0 end
+    local count = 0
+    for _, one in next, value do count = count + check.count(one) end
+    return count
+end
+
 -- What is wrong with what a check's body returned on samples, whatever a run's values are, or nil.
 function check.misfit(where, value)
     if expect.is_builder(value) then return select(2, pcall(gather, where, { value }, 1, {})) end

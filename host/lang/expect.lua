@@ -68,8 +68,11 @@ expectation.__tostring = function(self) return self.text end
 
 local VERDICTS = { pass = true, fail = true, unknown = true }
 
+expect.made = 0 -- so many so far: a plan compares with what a check returns
+
 -- Makes one from its fields: for modules whose checks measure by themselves (http.check, sh.check).
 function expect.expectation(fields)
+    expect.made = expect.made + 1
     assert(VERDICTS[fields.verdict], "an expectation's verdict is pass, fail or unknown")
     local made = {}
     for key in pairs(FIELDS) do made[key] = fields[key] end

@@ -3,6 +3,7 @@
 local host = require "lang.host"
 local check = require "lang.check"
 local engine = require "lang.engine"
+local expect = require "lang.expect"
 local unknown = require "lang.unknown"
 local units = require "lang.units"
 
@@ -45,14 +46,17 @@ end
 -- A check's body on samples: what it would read. That samples satisfy no check is no problem.
 local function read(scope, body)
     local inside = setmetatable({ place = "check" }, { __index = scope })
-    local ok, value = try(inside, body, { n = 1, elapsed = 0 })
-    if not ok then return end
-    local wrong = check.misfit(("%s %q"):format(scope.kind, scope.name), value)
+    local before = expect.made
+    local returned = table.pack(try(inside, body, { n = 1, elapsed = 0 }))
+    if not returned[1] then return end
+    local wrong = check.misfit(("%s %q"):format(scope.kind, scope.name), returned[2])
     if wrong then problem(scope, wrong) end
-    if value == nil then
-        say(scope, { kind = "guess", depth = depth_of(scope) + 1, line = scope.line,
-            text = "this check returns nothing here; a run fails where it does" })
-    end
+    local made, count = expect.made - before, 0
+    for i = 2, returned.n do count = count + check.count(returned[i]) end
+    local doubt = returned[2] == nil and "this check returns nothing here; a run fails where it does"
+        or count > 0 and count < made and ("%d of %d expectations are not returned here, so they do not count (`a and b` is b)")
+            :format(made - count, made)
+    if doubt then say(scope, { kind = "guess", depth = depth_of(scope) + 1, line = scope.line, text = doubt }) end
 end
 
 local NOT_SHOWN = { evidence = true, users = true, bound = true }

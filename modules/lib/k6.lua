@@ -129,7 +129,7 @@ local function judged(found, name)
     end
     if found.checks_failed and found.checks_failed > 0 and #checks == 0 then
         checks[1] = rt.expectation { name = "checks", verdict = "fail", measured = found.checks_failed, limit = 0,
-            text = ("%d of k6's checks failed"):format(found.checks_failed) }
+            text = ("%s of k6's checks failed"):format(found.checks_failed) }
     end
     if #checks == 0 then
         checks[1] = rt.expectation { name = name, verdict = "unknown",

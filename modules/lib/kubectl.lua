@@ -403,7 +403,7 @@ function Cluster:check(name, options)
     local enough = status.available >= (given.replicas or 1) or given.replicas == 0 and status.total == 0
     local checks = { rt.expectation { name = status.name .. " is rolled out", verdict = status.done and enough and "pass" or "fail",
         measured = status.available, limit = given.replicas or status.replicas, unit = "replicas",
-        text = ("%s: %d of %d replicas new, %d available%s"):format(status.name, status.updated, status.replicas, status.available,
+        text = ("%s: %s of %s replicas new, %s available%s"):format(status.name, status.updated, status.replicas, status.available,
             status.problem and "; " .. status.problem or "") } }
     for container, wanted in pairs(given.images or {}) do
         checks[#checks + 1] = rt.expect("image of " .. container, status.images[container]):equals(wanted)
