@@ -66,14 +66,15 @@ local function read_summary(text)
     found.rate = value("http_reqs", "rate")
     found.failed = value("http_req_failed", "rate") or value("http_req_failed", "value")
     found.p95, found.mean = value("http_req_duration", "p(95)"), value("http_req_duration", "avg")
+    found.p99 = value("http_req_duration", "p(99)")
     found.checks_passed, found.checks_failed = value("checks", "passes"), value("checks", "fails")
     return found
 end
 
 --- k6.run("loadtest/k6-loadtest.js", { env = { BASE_URL = url }, vus, duration, iterations, arguments = { "--quiet" }, cwd,
 --- timeout = "30m", command = { "k6" } }) → { code, thresholds = { { metric, expression, ok } }, crossed, requests, iterations,
---- rate, failed, p95, mean, checks_passed, checks_failed, ms }. Crossed thresholds are a result; a test that did not run to its
---- end is an error.
+--- rate, failed, p95, p99 (where summaryTrendStats has it), mean, checks_passed, checks_failed, ms }. Crossed thresholds are a
+--- result; a test that did not run to its end is an error.
 k6.run = rt.effect {
     name = "k6.run", class = "read", -- a measurement: what its requests do to the service is its author's affair
     args = function(script, options)
@@ -115,8 +116,8 @@ k6.run = rt.effect {
         found.code, found.ms = ran.code, ran.ms
         return found
     end,
-    sample = function() return { code = 0, thresholds = {}, crossed = {}, requests = rt.unknown "requests", p95 = rt.unknown "p95",
-        failed = rt.unknown "failed" } end,
+    sample = function() return { code = 0, thresholds = {}, crossed = {}, requests = rt.unknown "requests",
+        p95 = rt.unknown "p95", p99 = rt.unknown "p99", failed = rt.unknown "failed" } end,
 }
 
 -- Expectations of a result, or of a summary's text.

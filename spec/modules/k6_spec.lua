@@ -11,11 +11,15 @@ describe("k6", function()
         play = plays(([[
             local k6 = require "rollout.k6"
             playbook "spec" { environments = { "test" } }
+            local options, folder = { env = { BASE_URL = %q }, command = { "%s/spec/world/k6" } }, %q
             local function load(script, more)
-                local options = { env = { BASE_URL = %q }, command = { "%s/spec/world/k6" } }
-                for name, value in pairs(more or {}) do options[name] = value end
-                return k6.check(%q .. "/" .. script, options)
+                local all = {}
+                for _, part in ipairs { options, more or {} } do
+                    for name, value in pairs(part) do all[name] = value end
+                end
+                return k6.check(folder .. "/" .. script, all)
             end
+            local function run_it(script) return k6.run(folder .. "/" .. script, options) end
         ]]):format(service.url, t.root, folder))
         t.write(folder .. "/good.js", "// n=20 limit=5000 threshold=1\n")
     end)
@@ -32,6 +36,17 @@ describe("k6", function()
         assert.equal("pass", found.verdict)
         assert.equal(25, #service.requests)
         assert.matches("http_req_failed rate<0.01: crossed", result.out, 1, true)
+    end)
+
+    it("tells what a gate may hold against limits of its own", function()
+        t.write(folder .. "/p99.js", "// n=20 limit=5000 threshold=1\n// summaryTrendStats: [ 'avg', 'p(95)', 'p(99)' ]\n")
+        local found = play.checked [[
+            local s = run_it "p99.js"
+            return { expect("P95", s.p95):below(5000, "ms"), expect("P99", s.p99):below(5000, "ms"),
+                expect("errors", s.failed):below "1%" }]]
+        assert.equal("pass", found.verdict)
+        local _, result = play.checked 'return expect("P99", run_it("good.js").p99):below(1)'
+        assert.matches("P99 gave no data", result.out, 1, true)
     end)
 
     it("takes no thresholds, no iterations, and a test that breaks for unknown", function()
