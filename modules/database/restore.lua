@@ -72,14 +72,14 @@ return function(driver, lib)
         end)
     end
 
-    local function prove(job, name, what)
-        fingerprint.demand(driver.name .. ": " .. what, job.manifest, backup.fingerprint_of(job, name), backup.later)
+    local function prove(job, name, what, later)
+        fingerprint.demand(driver.name .. ": " .. what, job.manifest, backup.fingerprint_of(job, name), later)
     end
 
     local function make(job, name, what)
         backup.create(job, name, job.manifest.source)
         backup.load(job, job.file, name)
-        prove(job, name, what)
+        prove(job, name, what, backup.settles or backup.later)
     end
 
     -- A user's own dump has no manifest: what it holds is known when it has been loaded without an error.
@@ -327,7 +327,7 @@ return function(driver, lib)
         choose_archive(job)
         since.ask(job)
         backup.in_place(job)
-        prove(job, job.name, "the restored database")
+        prove(job, job.name, "the restored database", backup.later)
         return summary(job)
     end
 

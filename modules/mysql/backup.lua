@@ -26,8 +26,7 @@ function backup.control(job)
     local own = job.own
     if not own.control or not native.usable(own.control) then
         own.control = driver.open(job.database, "admin")
-        schema.run(own.control, "SET SESSION time_zone = '+00:00', sql_mode = '', lock_wait_timeout = %d",
-            job.args.lock_wait and job.args.lock_wait // 1000 or LOCK_SECONDS)
+        schema.settle_session(own.control, job.args.lock_wait and job.args.lock_wait // 1000 or LOCK_SECONDS)
         if own.alone then
             backup.be_alone(job)
         end
@@ -101,6 +100,7 @@ function backup.preflight(job)
     refuse_unsafe_tables(tables, names, job.args)
     for _, tab in ipairs(names) do
         job.expected = job.expected + tables[tab].bytes
+        job.own.sequences = job.own.sequences or tables[tab].kind == "SEQUENCE"
     end
     shape(job, tables, names)
     job.own.tables = #names
@@ -114,7 +114,7 @@ end
 
 local function lock(connection, job)
     local seconds = job.args.lock_wait and job.args.lock_wait // 1000 or LOCK_SECONDS
-    schema.run(connection, "SET SESSION lock_wait_timeout = %d", seconds)
+    schema.settle_session(connection, seconds)
     local ok, err = pcall(schema.run, connection, "FLUSH TABLES WITH READ LOCK")
     if not ok and type(err.detail) == "table" and err.detail.errno == 1227 then
         rt.raise("privileges", "mysql: a backup that holds one moment needs RELOAD for FLUSH TABLES WITH READ LOCK; grant"
@@ -233,10 +233,18 @@ function backup.size(job, name)
     return math.tointeger(tonumber(row.bytes)) or 0
 end
 
+-- Which views of a copy are meant to be what all of them are there.
+local function invokers(job, name)
+    if name == job.name then
+        return nil
+    end
+    return job.own.invokers or schema.invokers(job.own.objects or job.manifest.own.objects)
+end
+
 function backup.fingerprint_of(job, name)
     local connection = control(job)
     schema.begin_snapshot(connection)
-    local ok, found = pcall(schema.fingerprint, connection, name, shared.tell_tables(job))
+    local ok, found = pcall(schema.fingerprint, connection, name, shared.tell_tables(job), invokers(job, name))
     if native.usable(connection) then
         schema.run(connection, "COMMIT")
     end
@@ -247,7 +255,7 @@ function backup.fingerprint_of(job, name)
 end
 
 function backup.manifest(job, name)
-    return { objects = rt.json.array(name and schema.objects(control(job), name) or job.own.objects) }
+    return { objects = rt.json.array(name and schema.objects(control(job), name, invokers(job, name)) or job.own.objects) }
 end
 
 --- Events of a copy would be run by the server's scheduler: they come last, into the live schema.
@@ -271,14 +279,25 @@ local function teller(job, path, name)
     end
 end
 
+--- What a copy that is restored from gets from the manifest, in its place: a view that looks into other schemas names its own
+--- too, and in the copy would need the live tables to be what they were.
+function backup.settles(object)
+    return backup.later(object) or object:find "^view " ~= nil
+end
+
 function backup.load(job, path, name)
-    client.load(job, server(job), name, path, "restoring " .. path, nil, teller(job, path, name))
+    local copy = job.manifest and name ~= job.name
+    client.load(job, server(job), name, path, { what = "restoring " .. path, no_views = copy, each = teller(job, path, name) })
+    for _, found in ipairs(copy and schema.only(job.manifest.own.objects, "VIEW") or {}) do
+        schema.try_view(control(job), name, found)
+    end
 end
 
 function backup.load_plain(job, plain, name)
     client.refuse_leaving(job, plain)
-    client.load(job, server(job), name, plain.path, "restoring " .. plain.path, plain.gzip,
-        teller(job, plain.path, name))
+    job.own.invokers = client.invokers(job, plain)
+    client.load(job, server(job), name, plain.path, { what = "restoring " .. plain.path, gzip = plain.gzip,
+        each = teller(job, plain.path, name) })
 end
 
 -- ---- positions ----

@@ -37,12 +37,16 @@ end
 -- The option file is a file in memory that only its user may open (the clients ignore one that others might write).
 local LOGIN = "--defaults-file=/dev/fd/3"
 local EVENTS = "/^-- Dumping events for database /,/^-- Dumping routines for database /"
--- A new schema has no tables to drop, and the server takes longer to find that out than to create one.
-local DROPS = "/^-- Table structure for table /{n;n;n;/^DROP TABLE IF EXISTS /d;}\n"
+-- For sed, the parts of a dump that a copy does without. Events: the server's scheduler would run them. Drops: a new schema has
+-- no tables, and the server takes longer to find that out than to create one. Views need no right of their definers.
+local COPY = "/^-- Table structure for table /{n;n;n;/^DROP TABLE IF EXISTS /d;}\n" .. EVENTS
+    .. [[d;s,^\(/\*!50013 DEFINER=.* SQL SECURITY \)DEFINER \*/$,\1INVOKER */,]]
+local VIEWS = ";/^-- Final view structure for view /,$d"
 
 local function load_words(server, name)
-    local program = server:find("MariaDB") and "mariadb" or "mysql"
-    return { program, LOGIN, NO_PROGRAMS, NO_ROWS, "--default-character-set=utf8mb4", "--batch", LARGEST_PACKET, "--", name }
+    local mariadb = server:find("MariaDB")
+    return { mariadb and "mariadb" or "mysql", LOGIN, NO_PROGRAMS, NO_ROWS, "--default-character-set=utf8mb4", "--batch",
+        LARGEST_PACKET, "--init-command=SET SESSION max_" .. (mariadb and "statement" or "execution") .. "_time=0", "--", name }
 end
 
 -- The dump is read while it is written: $1 the file, $2 sed's script, $3 the number of words of the client that loads it, then
@@ -69,9 +73,11 @@ local NOT_LOADED = 99
 --- meanwhile, without its events.
 function client.dump(job, program, path, scratch)
     local load = scratch and load_words(job.server, scratch) or {}
-    local words = { "bash", "--norc", "-uc", STREAM, "dump", path, DROPS .. EVENTS .. "d", tostring(#load) }
+    local words = { "bash", "--norc", "-uc", STREAM, "dump", path, COPY, tostring(#load) }
     table.move(load, 1, #load, #words + 1, words)
-    for _, word in ipairs { program, LOGIN, "--single-transaction", "--quick", "--routines", "--events", "--triggers",
+    -- A table whose default is a sequence's next value cannot be loaded with no lock but its own.
+    local locks = job.own.sequences and "--skip-add-locks" or "--add-locks"
+    for _, word in ipairs { program, LOGIN, locks, "--single-transaction", "--quick", "--routines", "--events", "--triggers",
         "--hex-blob", "--default-character-set=utf8mb4", LARGEST_PACKET, "--", job.name } do
         words[#words + 1] = word
     end
@@ -109,10 +115,9 @@ local function load_part(job, server, name, path, what, gzip, part, each)
     client.check(command, "load", what)
 end
 
---- Loads a dump into a schema, without its events: one that exists is run by the server's scheduler. each(command) is called
---- meanwhile.
-function client.load(job, server, name, path, what, gzip, each)
-    load_part(job, server, name, path, what, gzip, DROPS .. EVENTS .. "d", each)
+--- Loads a dump into a schema, as a copy. how = { what = for errors, gzip, no_views, each = each(command) is called meanwhile }
+function client.load(job, server, name, path, how)
+    load_part(job, server, name, path, how.what, how.gzip, COPY .. (how.no_views and VIEWS or ""), how.each)
 end
 
 --- Only the events of a user's dump.
@@ -120,18 +125,33 @@ function client.load_events(job, server, name, plain)
     load_part(job, server, name, plain.path, "creating the events of " .. plain.path, plain.gzip, EVENTS .. "!d")
 end
 
-local LEAVES = [=[
-read_it() { if [ "$2" = gzip ]; then gzip -dc -- "$1"; else cat -- "$1"; fi; }
-read_it "$1" "$2" |
-    LC_ALL=C grep -aiEm1 '^[[:space:]]*(USE[[:space:]]+[^;(]*;|\\u |CREATE DATABASE |/\*![0-9]+ DROP DATABASE )' || true
-]=]
+local READ = [=[read_it() { if [ "$2" = gzip ]; then gzip -dc -- "$1"; else cat -- "$1"; fi; }
+export LC_ALL=C
+read_it "$1" "$2" |]=]
+local LEAVES = READ .. [=[
+    grep -aiEm1 '^[[:space:]]*(USE[[:space:]]+[^;(]*;|\\u |CREATE DATABASE |/\*![0-9]+ DROP DATABASE )' || true]=]
+local INVOKERS = READ .. [=[
+    sed -nE '/^\/\*!50013 DEFINER=.* SQL SECURITY INVOKER \*\/$/{n;s/^\/\*!50001 VIEW `(([^`]|``)*)` AS .*/\1/p}']=]
+
+local function read_plain(job, plain, script)
+    local command = start(job.ctx, "look", { argv = { "bash", "--norc", "-eu", "-c", script, "look", plain.path,
+        plain.gzip and "gzip" or "cat" } })
+    work.see_through(command)
+    return client.check(command, "load", "reading " .. plain.path).out
+end
+
+--- The names (keys) of the views in a user's dump that run under the rights of who asks.
+function client.invokers(job, plain)
+    local names = {}
+    for name in read_plain(job, plain, INVOKERS):gmatch "[^\n]+" do
+        names[name:gsub("``", "`")] = true
+    end
+    return names
+end
 
 --- A dump that names its database goes there, and not into the scratch.
 function client.refuse_leaving(job, plain)
-    local command = start(job.ctx, "look", { argv = { "bash", "--norc", "-eu", "-c", LEAVES, "look", plain.path,
-        plain.gzip and "gzip" or "cat" } })
-    work.see_through(command)
-    local found = client.check(command, "load", "reading " .. plain.path).out
+    local found = read_plain(job, plain, LEAVES)
     if found ~= "" then
         rt.raise("unsupported", string.format("mysql: %s names its database (%s): make it of one database, without"
             .. " --databases", plain.path, found:gsub("%s+$", "")))

@@ -23,10 +23,26 @@ function schema.rows(connection, sql, ...)
     return (native.query(connection, sql, select("#", ...) > 0 and { ... } or nil))
 end
 
---- Settings under which equal values have equal text, then a consistent snapshot.
+-- What a user or a server may limit or end by itself: a backup takes as long as it takes.
+local UNLIMITED = { "max_statement_time = 0", "max_execution_time = 0", "idle_transaction_timeout = 0",
+    "idle_readonly_transaction_timeout = 0", "wait_timeout = 28800", "sql_big_selects = 1" }
+
+--- Settings under which equal values have equal text, and no statement is cut short.
+function schema.settle_session(connection, lock_seconds)
+    schema.run(connection, "SET SESSION time_zone = '+00:00', sql_mode = '', sql_quote_show_create = 1, lock_wait_timeout = %d",
+        lock_seconds)
+    for _, setting in ipairs(UNLIMITED) do
+        local ok, err = pcall(schema.run, connection, "%s", "SET SESSION " .. setting)
+        if not ok and (type(err.detail) ~= "table" or err.detail.errno ~= 1193) then -- MariaDB's and MySQL's differ
+            error(err, 0)
+        end
+    end
+end
+
+--- A consistent snapshot.
 function schema.begin_snapshot(connection)
-    schema.run(connection, "SET SESSION time_zone = '+00:00', sql_mode = '', group_concat_max_len = 1048576,"
-        .. " lock_wait_timeout = 30")
+    schema.settle_session(connection, 30)
+    schema.run(connection, "SET SESSION group_concat_max_len = 1048576")
     schema.run(connection, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     schema.run(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT")
     schema.run(connection, "SAVEPOINT rollouthost")
@@ -159,6 +175,10 @@ local LISTS = {
         .. " AND routine_type = 'FUNCTION' ORDER BY routine_name" },
     { "PROCEDURE", "Create Procedure", "SELECT routine_name AS name FROM information_schema.routines"
         .. " WHERE routine_schema = ? AND routine_type = 'PROCEDURE' ORDER BY routine_name" },
+    { "PACKAGE", "Create Package", "SELECT routine_name AS name FROM information_schema.routines"
+        .. " WHERE routine_schema = ? AND routine_type = 'PACKAGE' ORDER BY routine_name" },
+    { "PACKAGE BODY", "Create Package Body", "SELECT routine_name AS name FROM information_schema.routines"
+        .. " WHERE routine_schema = ? AND routine_type = 'PACKAGE BODY' ORDER BY routine_name" },
     { "VIEW", "Create View", "SELECT table_name AS name FROM information_schema.views WHERE table_schema = ?"
         .. " ORDER BY table_name" },
     { "TRIGGER", "SQL Original Statement", "SELECT trigger_name AS name, event_object_table AS tab"
@@ -172,13 +192,21 @@ local function text_or_nil(value)
     return type(value) == "string" and value or nil
 end
 
+-- A view whose definer has no right to a copy is none there, so that a copy's run under the rights of who asks (client.lua).
+local function as_defined(sql)
+    return (sql:gsub("^(CREATE ALGORITHM=%u+ DEFINER=.- SQL SECURITY )INVOKER( VIEW )", "%1DEFINER%2", 1))
+end
+
 -- Bodies are kept as the bytes of the character set that they were written in: hex where they are not UTF-8.
-local function object(connection, kind, column, row)
+local function object(connection, kind, column, row, invokers)
     local shown = schema.rows(connection, "SHOW CREATE " .. kind .. " " .. quote(row.name))[1]
     local sql = text_or_nil(shown[column])
     if not sql then
         rt.raise("privileges", string.format("mysql: the user may not see the definition of %s %s, so a backup would lack"
             .. " it: GRANT SELECT ON mysql.proc (from MariaDB 11.3 on SHOW CREATE ROUTINE will do)", kind:lower(), row.name))
+    end
+    if kind == "VIEW" and invokers and not invokers[row.name] then
+        sql = as_defined(sql)
     end
     local found = { kind = kind, name = row.name, tab = row.tab, sql_mode = text_or_nil(shown.sql_mode),
         charset = text_or_nil(shown.character_set_client), collation = text_or_nil(shown.collation_connection),
@@ -193,18 +221,34 @@ local function object(connection, kind, column, row)
     return found
 end
 
---- The schema's code in the order in which it can be created again.
-function schema.objects(connection, name)
+local function body(found)
+    return found.sql or (found.hex:gsub("%x%x", function(pair) return string.char(tonumber(pair, 16)) end))
+end
+
+--- The schema's code in the order in which it can be created again. `invokers`: of a copy, the names (keys) of the views that
+--- are meant to run under the rights of who asks.
+function schema.objects(connection, name, invokers)
     local objects = {}
     schema.run(connection, "USE " .. quote(name))
     schema.run(connection, "SET SESSION character_set_results = NULL")
     for _, list in ipairs(LISTS) do
         for _, row in ipairs(schema.rows(connection, list[3], name)) do
-            objects[#objects + 1] = object(connection, list[1], list[2], row)
+            objects[#objects + 1] = object(connection, list[1], list[2], row, invokers)
         end
     end
     schema.run(connection, "SET SESSION character_set_results = utf8mb4")
     return objects
+end
+
+--- The names (keys) of the views among `objects` that run under the rights of who asks.
+function schema.invokers(objects)
+    local names = {}
+    for _, found in ipairs(objects) do
+        if found.kind == "VIEW" and as_defined(body(found)) ~= body(found) then
+            names[found.name] = true
+        end
+    end
+    return names
 end
 
 local function object_key(found)
@@ -222,8 +266,8 @@ end
 -- ---- fingerprints ----
 
 --- { tables = { name = { rows, hash, definition } }, objects = { "trigger x" = hash } }, objects: of what a snapshot sees
---- (begin_snapshot). `each(done, total)` is called after each table.
-function schema.fingerprint(connection, name, each)
+--- (begin_snapshot). `each(done, total)` is called after each table. `invokers` as above.
+function schema.fingerprint(connection, name, each, invokers)
     local names, kinds = schema.names(connection, name)
     local columns = columns_by_table(connection, name)
     local found = {}
@@ -242,15 +286,11 @@ function schema.fingerprint(connection, name, each)
             each(i, #names)
         end
     end
-    local objects = schema.objects(connection, name)
+    local objects = schema.objects(connection, name, invokers)
     return { tables = found, objects = schema.object_hashes(objects) }, objects
 end
 
 -- ---- creating code again ----
-
-local function body(found)
-    return found.sql or (found.hex:gsub("%x%x", function(pair) return string.char(tonumber(pair, 16)) end))
-end
 
 local function text(value)
     return "'" .. value:gsub("[\\']", "%0%0") .. "'"
@@ -294,9 +334,22 @@ function schema.create_objects(connection, name, objects)
     end
 end
 
+--- Raises where this user may not create that view in `name`; else one of its name and definer is there.
+function schema.try_view(connection, name, found)
+    local head = body(found):match("^CREATE (ALGORITHM=%u+ DEFINER=.- SQL SECURITY %u+ VIEW )")
+    schema.run(connection, "CREATE OR REPLACE %s%s.%s AS SELECT 1", head, quote(name), quote(found.name))
+end
+
 function schema.drop_objects(connection, name, objects)
     for _, found in ipairs(objects) do
+        local package = found.kind:find "^PACKAGE" -- only that mode knows them
+        if package then
+            schema.run(connection, "SET SESSION sql_mode = ORACLE")
+        end
         schema.run(connection, "DROP %s IF EXISTS %s.%s", found.kind, quote(name), quote(found.name))
+        if package then
+            schema.run(connection, "SET SESSION sql_mode = ''")
+        end
     end
 end
 
