@@ -332,6 +332,7 @@ return function(driver, lib)
     end
 
     local MODES = { swap = swap, into = into, in_place = in_place }
+    local LONGEST = 63 -- bytes of a database's name; PostgreSQL cuts a longer one off
 
     local function call(args, ctx)
         local job = lib.job(args, ctx)
@@ -375,6 +376,8 @@ return function(driver, lib)
             rt.raise("usage", string.format("db:restore: mode is \"swap\", \"into\" or \"in_place\", not %q", mode))
         elseif (mode == "into") ~= (given.into ~= nil) then
             rt.raise("usage", "db:restore: into = \"database\" goes with mode = \"into\"")
+        elseif given.into and (given.into == "" or #given.into > LONGEST or given.into:find "%c") then
+            rt.raise("usage", string.format("db:restore: into = %q is no name of a database: 1 to %d bytes", given.into, LONGEST))
         elseif given.into == name then
             rt.raise("usage", "db:restore: into = the database itself; mode = \"swap\" does that without harm")
         end
@@ -389,6 +392,11 @@ return function(driver, lib)
                 mode = "string", into = "string", loses = "integer", since = "table", lock_wait = "duration", role = "string",
                 roles = "table", jobs = "integer",
             }, "db:restore")
+            if given.loses and given.loses < 0 then
+                rt.raise("usage", "db:restore: loses is a number of rows: 0 or more")
+            elseif given.jobs and (given.jobs < 1 or given.jobs > 64) then
+                rt.raise("usage", "db:restore: jobs is between 1 and 64")
+            end
             local from = given_backup
             if type(from) == "string" and from ~= "" then
                 from = { path = from, plain = true }

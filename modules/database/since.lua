@@ -168,9 +168,11 @@ return function(driver, job_of)
         end
         local more = job.approved and string.format(" (%d more than the %d that were approved: it is being written to. Stop the"
             .. " application, or this is asked again)", rows - job.approved, job.approved) or ""
+        local of = job.manifest.database
         job.ctx.approve {
-            question = string.format("Restore %s, and lose what was written %s: at least %d row%s in %s%s", job.name,
-                when_text(job), rows, rows == 1 and "" or "s", where_text(tables), more),
+            question = string.format("Restore %s%s, and lose what was written %s: at least %d row%s in %s%s", job.name,
+                of and of ~= job.name and " from a backup of " .. of or "", when_text(job), rows, rows == 1 and "" or "s",
+                where_text(tables), more),
             evidence = { database = job.args.db, backup = job.args.path, since = when_text(job), rows = rows,
                 tables = tables },
             role = job.args.role, roles = job.args.roles,
