@@ -90,9 +90,9 @@ local function superusers(connection)
     return names_of(connection, SUPERUSERS:format(table.concat(selects, " UNION ALL ")))
 end
 
-local STRANGERS = [[SELECT DISTINCT quote_ident(r.rolname) AS name FROM pg_shdepend d JOIN pg_database b ON b.oid = d.dbid
-    JOIN pg_roles r ON r.oid = d.refobjid WHERE b.datname = current_database() AND d.refclassid = 'pg_authid'::regclass
-    AND d.deptype = 'o' AND NOT pg_has_role(r.oid, 'MEMBER') ORDER BY 1]]
+local STRANGERS = [[SELECT quote_ident(rolname) AS name FROM pg_roles r WHERE NOT pg_has_role(oid, 'MEMBER')
+    AND EXISTS (SELECT FROM pg_database b WHERE datname = $1 AND (datdba = r.oid OR EXISTS (SELECT FROM pg_shdepend d
+        WHERE d.dbid = b.oid AND d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid AND d.deptype = 'o'))) ORDER BY 1]]
 
 -- The proof is a restore into a database of its own: what the role needs for that.
 local function refuse_unprovable(job, connection)
@@ -114,11 +114,7 @@ local function refuse_unprovable(job, connection)
         rt.raise("privileges", string.format("pg: the role cannot restore the backup to prove it: a superuser owns %s. Make %s the"
             .. " owner (ALTER … OWNER TO), use a superuser's role, or verify = false", listed(above), me.name))
     end
-    local strangers = names_of(connection, STRANGERS)
-    if not value(connection, "SELECT pg_has_role(pg_get_userbyid(datdba), 'MEMBER') FROM pg_database WHERE datname = $1",
-        job.name) then
-        table.insert(strangers, databases.name(job.source.owner))
-    end
+    local strangers = names_of(connection, STRANGERS, job.name)
     if #strangers > 0 then
         rt.raise("privileges", string.format("pg: objects belong to %s, and this role cannot give them back to their owner when"
             .. " the backup is restored: GRANT %s TO %s, or verify = false", listed(strangers), listed(strangers), me.name))
