@@ -92,7 +92,8 @@ describe("kubectl", function()
             assert.is_nil(problem and problem.message)
             local before, new, back, again, restarted = value[1], value[2], value[4], value[5], value[6]
             assert.same({ short .. "-1", "1", true, all }, { before.template, before.revision, before.done, before.replicas })
-            assert.same({ short .. "-2", "2", true, all, all }, { new.template, new.revision, new.done, new.updated, new.available })
+            assert.same({ short .. "-2", "2", true, all, all },
+                { new.template, new.revision, new.done, new.updated, new.available })
             assert.same({ "pass", "pass" }, value[3])
             assert.same({ short .. "-1", "3", "shop/" .. short .. ":v1" }, { back.template, back.revision, back.images[short] })
             assert.same({ "3", "4", short .. "-3" }, { again.revision, restarted.revision, restarted.template })
@@ -116,8 +117,8 @@ describe("kubectl", function()
             return { more.before, more.available, more.done, k:status("statefulset/db").replicas }]]
         assert.is_nil(problem and problem.message)
         assert.same({ 2, 5, true, 5 }, value)
-        _, problem = play.step [[k:scale("ds/agent", 5)]]
-        assert.matches("has no number of replicas", problem.message, 1, true)
+        local _, refused = play.step [[k:scale("ds/agent", 5)]]
+        assert.matches("has no number of replicas", refused.message, 1, true)
     end)
 
     it("does not wait for pods that somebody has to delete, nor for those that are to stay", function()

@@ -202,14 +202,14 @@ function M.start()
             return 200, { major = "1", minor = "28", gitVersion = "v1.28.0" }
         end
         local kind, name = path:match "^/apis?/.-/?namespaces/default/(%l+)/?(.*)$"
-        local set = ({ statefulsets = self.statefulset, daemonsets = self.daemonset })[kind]
+        local controlled_set = ({ statefulsets = self.statefulset, daemonsets = self.daemonset })[kind]
         if kind == "pods" then
             local asked = request.query.labelSelector or ""
             local of = asked == "app=db" and self.statefulset or asked == "app=agent" and self.daemonset or self
             return 200, list("Pod", of.pods)
-        elseif set and set.object.metadata.name == name then
-            return of_set(set, request)
-        elseif set then
+        elseif controlled_set and controlled_set.object.metadata.name == name then
+            return of_set(controlled_set, request)
+        elseif controlled_set then
             return missing(kind, name)
         elseif kind == "controllerrevisions" then
             local items = {}
