@@ -7,8 +7,10 @@
 
 #include <lua5.4/lauxlib.h>
 
+/* clang-format off */
 #define PARTS(X) X(work) X(fingerprint) X(archive) X(plain) X(statements) X(since) X(dump)         \
     X(restore) X(backups) X(inspect) X(judged) X(reads) X(shown) X(told)
+/* clang-format on */
 RH_PARTS(PARTS)
 
 static int open_database(lua_State *L)

@@ -360,8 +360,10 @@ static int native_environment(lua_State *L)
     return 1;
 }
 
+/* clang-format off */
 #define PARTS(X) X(address) X(engine) X(container) X(output) X(exec) X(create) X(health)           \
     X(image) X(place) X(compose) X(command) X(lines)
+/* clang-format on */
 RH_PARTS(PARTS)
 
 static int open_docker(lua_State *L)

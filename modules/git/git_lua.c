@@ -100,7 +100,9 @@ static int native_absolute(lua_State *L)
     return 1;
 }
 
+/* clang-format off */
 #define PARTS(X) X(command) X(read) X(refs) X(place) X(move) X(pull) X(revert) X(copy)
+/* clang-format on */
 RH_PARTS(PARTS)
 
 static int open_git(lua_State *L)

@@ -195,7 +195,9 @@ static int close_engine(lua_State *L)
     return 0;
 }
 
+/* clang-format off */
 #define PARTS(X) X(arguments) X(sample) X(conditions) X(session) X(check)
+/* clang-format on */
 RH_PARTS(PARTS)
 
 static int open_http(lua_State *L)

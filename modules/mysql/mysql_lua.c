@@ -399,8 +399,10 @@ static int native_query(lua_State *L)
 
 /* The module ---------------------------------------------------------------------------------------- */
 
+/* clang-format off */
 #define PARTS(X) X(schema) X(client) X(marker) X(position) X(backup) X(swap) X(inspect)            \
     X(health)
+/* clang-format on */
 RH_PARTS(PARTS)
 
 static int open_mysql(lua_State *L)

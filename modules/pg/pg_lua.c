@@ -388,8 +388,10 @@ static int native_query(lua_State *L)
 
 /* The module ---------------------------------------------------------------------------------------- */
 
+/* clang-format off */
 #define PARTS(X) X(words) X(marker) X(catalog) X(normal) X(fingerprint) X(backup) X(clients)       \
     X(databases) X(health) X(inspect) X(in_place) X(preflight) X(snapshot) X(swap) X(written)
+/* clang-format on */
 RH_PARTS(PARTS)
 
 static int open_pg(lua_State *L)
