@@ -182,6 +182,37 @@ end
 --- An expectation: that deploy, or one of that commit, is live.
 Service.is_live = service.is_live
 
+local PAGE = 100
+
+local names = rt.effect {
+    name = "render.variables", class = "read",
+    args = function(self, options)
+        rt.options(options, {}, "service:variables")
+        return { where = self.where }
+    end,
+    describe = function(args) return "which variables " .. args.where.service .. " has" end,
+    call = function(args)
+        local what = "variables of " .. args.where.service
+        local found, more, cursor = rt.json.array {}, true, nil
+        while more do
+            local told = ask(args.where, what, "GET", "/env-vars", { query = { limit = PAGE, cursor = cursor } })
+            for _, one in ipairs(service.list(told, what, "Render")) do
+                if type(one.envVar) ~= "table" then
+                    rt.raise("protocol", what .. ": the answer is no list of variables; is the url Render's API?")
+                end
+                found[#found + 1], cursor = one.envVar.key, one.cursor
+            end
+            more = #told == PAGE
+        end
+        return found
+    end,
+    sample = function(args) return rt.unknown("variables of " .. args.where.service) end,
+}
+
+--- An expectation: these variables of the service itself (not of a group) are set, whatever their values:
+--- service:variables("DATABASE_URL", "JWT_SECRET").
+Service.variables = service.has_variables(names, "service:variables")
+
 --- A service: render.service("srv-…", { token = secret "RENDER_API_KEY" }). Nothing is asked yet.
 function render.service(id, options)
     local where = service.options(options, { token = "text" }, "render.service")

@@ -160,6 +160,28 @@ function service.list(value, what, who)
     return value
 end
 
+--- The method variables of a handle: an expectation that each of the names is among those that `read` tells of. Names only: the
+--- values of variables are kept nowhere.
+function service.has_variables(read, where)
+    return function(self, ...)
+        local names, missing = { ... }, {}
+        local options = type(names[#names]) == "table" and not rt.is_unknown(names[#names]) and table.remove(names) or {}
+        local there = {}
+        if #names == 0 then
+            rt.raise("usage", where .. ": expects names of variables")
+        end
+        for _, name in ipairs(read(self, options)) do
+            there[name] = true
+        end
+        for _, name in ipairs(names) do
+            missing[#missing + 1] = not there[name] and name or nil
+        end
+        return rt.expectation { name = "variables", verdict = #missing == 0 and "pass" or "fail", measured = #names - #missing,
+            limit = #names, text = #missing == 0 and ("all of %d variables are set"):format(#names)
+                or "not set: " .. table.concat(missing, ", ") }
+    end
+end
+
 --- The method is_live of a handle that has live() and where.service: an expectation that the deployment `wanted` (its id, what
 --- live or deploy returned, or a commit's) runs.
 function service.is_live(self, wanted)

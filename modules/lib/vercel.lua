@@ -248,6 +248,33 @@ function Project:is_live(deployment)
             or "nothing is live of " .. self.where.project }
 end
 
+local names = rt.effect {
+    name = "vercel.variables", class = "read",
+    args = function(self, options)
+        local args = rt.options(options, { target = { "string", default = "production" } }, "project:variables")
+        args.where = self.where
+        return args
+    end,
+    describe = function(args) return ("which variables %s has for %s"):format(args.where.project, args.target) end,
+    call = function(args)
+        local what = "variables of " .. args.where.project
+        local told = ask(args.where, what, "GET", ("/v10/projects/%s/env"):format(service.encoded(args.where.project)))
+        local found = rt.json.array {}
+        for _, one in ipairs(service.list(told.envs, what, "Vercel")) do
+            local targets = type(one.target) == "table" and one.target or { one.target }
+            for _, target in ipairs(targets) do
+                found[#found + 1] = target == args.target and one.key or nil
+            end
+        end
+        return found
+    end,
+    sample = function(args) return rt.unknown("variables of " .. args.where.project) end,
+}
+
+--- An expectation: these variables are set there, whatever their values: project:variables("DATABASE_URL", "JWT_SECRET", { target
+--- = "production" | "preview" | "development" }).
+Project.variables = service.has_variables(names, "project:variables")
+
 --- A project: vercel.project("shop", { token = secret "VERCEL_TOKEN", team = "team_…" }), by name or id. Nothing is asked yet.
 function vercel.project(name, options)
     local where = service.options(options, { token = "text", team = "string" }, "vercel.project")

@@ -57,6 +57,18 @@ describe("render", function()
         assert.equal(3, #service.deploys)
     end)
 
+    it("knows which variables are set, all pages of them, and keeps no value", function()
+        for i = 1, 230 do
+            service.variables[i] = { key = "VAR_" .. i, value = "hunter2-" .. i }
+        end
+        local found, result = play.checked 'return shop:variables("VAR_1", "VAR_230", "VAR_231")'
+        assert.equal("fail not set: VAR_231", found.verdict .. " " .. found.text)
+        play.hides(result, "hunter2")
+        assert.equal("pass", play.checked 'return shop:variables("VAR_1", "VAR_230")'.verdict)
+        service.fail(200, { { something = 1 } })
+        assert.equal("unknown", play.checked 'return shop:variables "VAR_1"'.verdict)
+    end)
+
     it("takes what is no usable answer for unknown", function()
         stand_in.bad_luck(service, play.gate, 'return shop:is_live "old"')
         service.queue = {}

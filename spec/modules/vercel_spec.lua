@@ -66,6 +66,18 @@ describe("vercel", function()
         assert.equal("dpl_2", service.live)
     end)
 
+    it("knows which variables are set, and keeps no value", function()
+        table.insert(service.variables, { key = "JWT_SECRET", value = "jwt-hunter2", target = { "production", "preview" } })
+        table.insert(service.variables, { key = "BASE_URL", value = "url-hunter2", target = "preview" })
+        local found, result = play.checked 'return shop:variables("JWT_SECRET", "BASE_URL", "NODE_ENV")'
+        assert.equal("fail not set: BASE_URL, NODE_ENV", found.verdict .. " " .. found.text)
+        play.hides(result, "hunter2")
+        found = play.checked 'return shop:variables("JWT_SECRET", "BASE_URL", { target = "preview" })'
+        assert.equal("pass all of 2 variables are set", found.verdict .. " " .. found.text)
+        service.fail(200, { something = 1 })
+        assert.equal("unknown", play.checked 'return shop:variables "JWT_SECRET"'.verdict)
+    end)
+
     it("takes what is no usable answer for unknown", function()
         stand_in.bad_luck(service, play.gate, 'return shop:is_live "dpl_1"')
         service.queue = {}

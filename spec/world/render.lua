@@ -1,10 +1,10 @@
 -- Render's API for a service "srv-shop", in the shapes of https://api-docs.render.com/reference (list-deploys, create-deploy,
--- retrieve-deploy, rollback-deploy).
+-- retrieve-deploy, rollback-deploy, list-env-vars).
 local stand_in = require "spec.world.stand_in"
 
 local M = {}
 
---- → the stand-in, with deploys (the newest first); `ends` is how a new one ends.
+--- → the stand-in, with deploys (the newest first), variables = { { key, value }, … }; `ends` is how a new one ends.
 function M.start(token)
     local self
     local count = 0
@@ -42,6 +42,12 @@ function M.start(token)
                 list[i] = { deploy = deploy, cursor = "c" .. i }
             end
             return 200, list
+        elseif path == "/env-vars" then
+            local list, from = setmetatable({}, { __jsontype = "array" }), tonumber(request.query.cursor or 0)
+            for i = from + 1, math.min(#self.variables, from + tonumber(request.query.limit or 20)) do
+                list[#list + 1] = { envVar = self.variables[i], cursor = tostring(i) }
+            end
+            return 200, list
         elseif path == "/deploys" then
             return 201, add("api", request.json.commitId)
         elseif path == "/rollback" then
@@ -63,7 +69,7 @@ function M.start(token)
         end
         return 200, deploy
     end)
-    self.deploys, self.ends, self.add = {}, "live", add
+    self.deploys, self.variables, self.ends, self.add = {}, {}, "live", add
     live(add("new_commit", "old"))
     return self
 end

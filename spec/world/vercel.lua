@@ -1,10 +1,12 @@
 -- Vercel's API for a project "shop", in the shapes of https://vercel.com/docs/rest-api (deployments/create-a-new-deployment,
--- deployments/get-a-deployment-by-id-or-url, projects/find-a-project-by-id-or-name, aliases).
+-- deployments/get-a-deployment-by-id-or-url, projects/find-a-project-by-id-or-name, aliases,
+-- projects/retrieve-the-environment-variables-of-a-project-by-id-or-name).
 local stand_in = require "spec.world.stand_in"
 
 local M = {}
 
---- → the stand-in, with deployments by id, live, aliases; `ends` is the state in which a new deployment ends.
+--- → the stand-in, with deployments by id, live, aliases, variables = { { key, value, target }, … };
+--- `ends` is the state in which a new deployment ends.
 function M.start(token)
     local self
     local deployments, count = {}, 0
@@ -56,6 +58,8 @@ function M.start(token)
                 end
             end
             return 200, { deployments = list, pagination = { count = #list } }
+        elseif path == "/v10/projects/shop/env" then
+            return 200, { envs = self.variables }
         elseif path == "/v9/projects/shop" then
             return 200, { id = "prj_1", name = "shop", targets = { production = self.live and deployments[self.live] or nil } }
         end
@@ -76,6 +80,7 @@ function M.start(token)
         end
         return 404, { error = { code = "not_found", message = "not found" } }
     end)
+    self.variables = setmetatable({}, { __jsontype = "array" })
     self.deployments, self.aliases, self.ends = deployments, {}, "READY"
     add { target = "production", commit = "old" }
     self.live = "dpl_1"
