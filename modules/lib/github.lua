@@ -534,7 +534,9 @@ Repository.delete_release = rt.effect {
 function github.repository(name, options)
     local where = service.options(options, { token = "text" }, "github.repository")
     where.owner, where.name = tostring(name):match("^([%w%-_%.]+)/([%w%-_%.]+)$")
-    if not where.owner then
+    if not where.owner and rt.mode() == "plan" and tostring(name):find("^unset%-") then -- a variable that is not set
+        where.owner, where.name = "unset", name
+    elseif not where.owner then
         rt.raise("usage", ("github.repository: %q is not \"owner/name\""):format(tostring(name)))
     end
     where.url = where.url or API

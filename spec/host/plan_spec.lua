@@ -120,12 +120,13 @@ describe("plan", function()
     it("needs no variables: what stands in for them has a form that modules take", function()
         local result = plan [[
             local cfg = env.require { BUCKET = { public = true }, PROJECT_NAME = { public = true }, HOST = { public = true },
-                OPS_MAIL = { public = true, format = "email" }, KEY = {} }
+                OPS_MAIL = { public = true, format = "email" }, REPOSITORY = { public = true }, KEY = {} }
             local bucket = require("rollout.s3").bucket { bucket = cfg.BUCKET, access_key = cfg.KEY, secret_key = cfg.KEY }
             local app = require("rollout.docker").compose { project = cfg.PROJECT_NAME }
+            local code = require("rollout.github").repository(cfg.REPOSITORY, { token = cfg.KEY })
             local web = require("rollout.ssh").host("deploy@" .. cfg.HOST)
             local mail = require("rollout.email").server { url = "smtps://" .. cfg.HOST, from = cfg.OPS_MAIL }
-            gate("all", function() return { expect("files", bucket:list()):exists(), app:healthy() } end)
+            gate("all", function() return { expect("files", bucket:list()):exists(), app:healthy(), code:merged(4) } end)
             step("tell", function() web:run { "true" } mail:send { to = cfg.OPS_MAIL, subject = "s", text = "t" } end)
         ]]
         assert.equal(0, result.code, result.out .. result.err)
