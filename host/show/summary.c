@@ -21,6 +21,29 @@ static const struct {
     {"The host could not go on", RH_MOOD_BAD},
 };
 
+/* The names of what was undone, to be freed. */
+static rh_buffer undone(const rh_model *model)
+{
+    rh_buffer names = {0};
+    for (const rh_node *node = model->root.first; node; node = node->next) {
+        if (!rh_node_is(node, "rollback"))
+            continue;
+        for (const rh_node *one = node->first; one; one = one->next)
+            if (rh_node_is(one, "compensation") && one->status == RH_NODE_OK)
+                rh_buffer_addf(&names, "%s%s", names.size ? ", " : "", one->name);
+    }
+    return names;
+}
+
+/* A run stops behind a stage that was undone by its on_failure, too. */
+static const char *stopped(const rh_model *model)
+{
+    rh_buffer names = undone(model);
+    const bool some = names.size > 0;
+    rh_buffer_free(&names);
+    return some ? "Stopped; only its stage was undone" : by_exit[1].title;
+}
+
 const char *rh_summary_title(const rh_model *model, rh_mood *mood)
 {
     *mood = RH_MOOD_PENDING;
@@ -32,6 +55,8 @@ const char *rh_summary_title(const rh_model *model, rh_mood *mood)
             return "Waiting";
         if (model->asked && model->exit_code == 3)
             return "Rolled back completely";
+        if (model->exit_code == 1)
+            return stopped(model);
         return by_exit[model->exit_code].title;
     }
     if (json_object_size(model->doubts) > 0)
@@ -92,15 +117,8 @@ static void say(line_fn fn, void *data, const char *label, rh_buffer *text)
 
 static void say_undone(const rh_model *model, line_fn fn, void *data)
 {
-    rh_buffer text = {0};
-    for (const rh_node *node = model->root.first; node; node = node->next) {
-        if (!rh_node_is(node, "rollback"))
-            continue;
-        for (const rh_node *one = node->first; one; one = one->next)
-            if (rh_node_is(one, "compensation") && one->status == RH_NODE_OK)
-                rh_buffer_addf(&text, "%s%s", text.size ? ", " : "", one->name);
-    }
-    say(fn, data, "undone", &text);
+    rh_buffer names = undone(model);
+    say(fn, data, "undone", &names);
 }
 
 /* What a rollback left as it is, since commit() had been passed. */
