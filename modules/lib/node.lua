@@ -14,7 +14,8 @@ local MANAGERS = {
         audit = { "npm", "audit", "--json" }, production = "--omit=dev" },
     pnpm = { script = { "pnpm" }, exec = { "pnpm", "exec" }, install = { "pnpm", "install", "--frozen-lockfile" },
         audit = { "pnpm", "audit", "--json" }, production = "--prod" },
-    yarn = { script = { "yarn" }, exec = { "yarn", "exec" }, install = { "yarn", "install", "--immutable" } },
+    yarn = { script = { "yarn" }, exec = { "yarn", "exec" }, install = { "yarn", "install", "--immutable" },
+        classic = { "yarn", "install", "--frozen-lockfile" } },
 }
 
 local Project = {}
@@ -61,7 +62,12 @@ function Project:install(options)
     for key, value in pairs(options or {}) do
         given[key] = value
     end
-    return self.tools.run(self.manager.install, given)
+    local argv = self.manager.install
+    if self.manager.classic then -- yarn 1 knows no --immutable, and says nothing of it: it writes another lock file
+        local version = self.tools.read({ "yarn", "--version" }, { timeout = "1m" }).out
+        argv = not rt.is_unknown(version) and version:find "^1%." and self.manager.classic or argv
+    end
+    return self.tools.run(argv, given)
 end
 
 --- Runs a tool that the project has installed, and fetches none: project:exec { "prisma", "generate" }.
