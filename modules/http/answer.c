@@ -188,7 +188,10 @@ static void add_reason(const rh_http_transfer *t, const char *code, CURLcode cur
         return;
     }
     rh_buffer_adds(out, said);
-    if (strcmp(code, "tls") == 0)
+    if (curl == CURLE_SSL_CERTPROBLEM)
+        rh_buffer_adds(out,
+                       "; it has to be a PEM file, readable here, and a key without a pass phrase");
+    else if (strcmp(code, "tls") == 0)
         rh_http_certificate_explain(t->certificate, out);
     else if (strcmp(code, "connect") == 0)
         rh_buffer_addf(out, " (%s); is the service running and listening there?",

@@ -166,6 +166,8 @@ static void set_options(transfer *t, const rh_http_spec *spec)
     if (spec->certificate_file) {
         curl_easy_setopt(easy, CURLOPT_SSLCERT, spec->certificate_file);
         curl_easy_setopt(easy, CURLOPT_SSLKEY, spec->key_file);
+        /* or OpenSSL asks for it at the terminal, and all else stands still */
+        curl_easy_setopt(easy, CURLOPT_KEYPASSWD, "");
     }
     if (!spec->proxy || strcmp(spec->proxy, "environment") != 0) {
         curl_easy_setopt(easy, CURLOPT_PROXY, spec->proxy ? spec->proxy : "");

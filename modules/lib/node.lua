@@ -12,9 +12,9 @@ end
 local MANAGERS = {
     npm = { script = { "npm", "run" }, exec = { "npx", "--no", "--" }, install = { "npm", "ci" },
         audit = { "npm", "audit", "--json" }, production = "--omit=dev" },
-    pnpm = { script = { "pnpm" }, exec = { "pnpm", "exec" }, install = { "pnpm", "install", "--frozen-lockfile" },
+    pnpm = { script = { "pnpm", "run" }, exec = { "pnpm", "exec" }, install = { "pnpm", "install", "--frozen-lockfile" },
         audit = { "pnpm", "audit", "--json" }, production = "--prod" },
-    yarn = { script = { "yarn" }, exec = { "yarn", "exec" }, install = { "yarn", "install", "--immutable" },
+    yarn = { script = { "yarn", "run" }, exec = { "yarn", "exec" }, install = { "yarn", "install", "--immutable" },
         classic = { "yarn", "install", "--frozen-lockfile" } },
 }
 

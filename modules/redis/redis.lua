@@ -209,6 +209,10 @@ local checked = rt.effect {
         end
         local info = parsed(replies[2])
         local why, measured, limit, unit = complaint(info, args.wanted)
+        if not why and args.wanted.memory and (info.maxmemory or 0) == 0 then
+            return { name = name, verdict = "unknown", limit = args.wanted.memory, unit = "%",
+                text = name .. ": it has no maxmemory, so nobody can say how much of it is used" }
+        end
         local well = ("Redis %s, %s, %s used"):format(info.redis_version, info.role, info.used_memory_human)
         return { name = name, verdict = why and "fail" or "pass", measured = why and measured or replies[1],
             limit = limit or "PONG", unit = unit, text = name .. ": " .. (why or well) }
