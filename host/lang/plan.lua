@@ -54,7 +54,7 @@ local function read(scope, body)
     local made, count = expect.made - before, 0
     for i = 2, returned.n do count = count + check.count(returned[i]) end
     local doubt = returned[2] == nil and "this check returns nothing here; a run fails where it does"
-        or count > 0 and count < made and ("%d of %d expectations are not returned here, so they do not count (`a and b` is b)")
+        or count < made and ("%d of %d expectations are not returned here, so they do not count (`a and b` is b)")
             :format(made - count, made)
     if doubt then say(scope, { kind = "guess", depth = depth_of(scope) + 1, line = scope.line, text = doubt }) end
 end
