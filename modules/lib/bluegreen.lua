@@ -106,10 +106,12 @@ end
 local function switch(args)
     local where, color = args.where, args.color
     local before, text = nil, nil
-    if not args.first then
+    if not args.first or fs.exists(where.config) then
         before, text = live_of(where)
-    elseif fs.exists(where.config) then
-        text = fs.read(where.config)
+    end
+    if args.first and before and before ~= color then
+        rt.raise("not_ours", ("%s is there already, and %s is live: site:switch(%q) changes that"):format(where.config, before,
+            color))
     end
     fs.write(where.config, text_of(where, color))
     local wrong = applied(where, "switch to " .. color) or confirmed(where, color)

@@ -1,5 +1,6 @@
--- No data is no pass, and no reason to roll back: files of a revision that were not there passed as free of what they lack, and .env
--- in one as no secret; a page instead of metrics, and coverage of nothing, were errors of the playbook, which end a soak at once.
+-- No data is no pass, and no reason to roll back: files of a revision that were not there passed as free of what they lack, and
+-- .env in one as no secret; a page instead of metrics, and coverage of nothing, were errors of the playbook, which end a soak at
+-- once.
 local stand_in = require "spec.world.stand_in"
 local t = require "spec.helper"
 
