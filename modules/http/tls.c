@@ -116,6 +116,7 @@ static int verify(X509_STORE_CTX *store, void *data)
         return ok;
     forget(certificate);
     certificate->seen = true;
+    certificate->alone = sk_X509_num(X509_STORE_CTX_get0_untrusted(store)) <= 1;
     certificate->error = X509_STORE_CTX_get_error(store);
     certificate->subject = name_text(X509_get_subject_name(blamed));
     certificate->issuer = name_text(X509_get_issuer_name(blamed));
@@ -174,6 +175,9 @@ void rh_http_certificate_explain(const rh_http_certificate *certificate, rh_buff
             "; this machine does not know the authority (%s) that signed the certificate of "
             "%s: give its certificate with ca = \"file.pem\"",
             certificate->issuer ? certificate->issuer : "(no name)", subject);
+        if (certificate->alone && certificate->error != X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT)
+            rh_buffer_adds(out, ", or, if it is an intermediate one, let the server send it: it "
+                                "sent its own certificate alone");
         break;
     case X509_V_OK:
         if (certificate->names)

@@ -12,6 +12,7 @@
 typedef struct rh_http_certificate {
     unsigned owners;
     bool seen;
+    bool alone;    /* the server sent no certificate but its own */
     int error;     /* X509_V_… of the verification */
     char *subject; /* of the certificate that failed, else of the server's */
     char *issuer;
