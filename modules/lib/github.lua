@@ -138,7 +138,7 @@ function Repository:merged(...)
     local list = {}
     for i, number in ipairs { ... } do
         local pull = pull_read(self, number)
-        list[i] = rt.expectation { name = ("pull request %d is merged"):format(number), verdict = pull.merged and "pass" or "fail",
+        list[i] = rt.expectation { name = ("pull request %d"):format(number), verdict = pull.merged and "pass" or "fail",
             measured = pull.state, limit = "merged", text = ("pull request %d (%s) is %s%s"):format(number, pull.title, pull.state,
                 pull.draft and ", a draft" or "") }
     end
@@ -186,8 +186,8 @@ function Repository:approved(...)
     for i, number in ipairs(numbers) do
         local pull, found = pull_read(self, number), reviews_read(self, number)
         local enough = #found.approved >= given.count and #found.refused == 0
-        list[i] = rt.expectation { name = ("pull request %s is approved"):format(number), verdict = enough and "pass" or "fail",
-            measured = #found.approved, limit = given.count, unit = "people",
+        list[i] = rt.expectation { name = ("approvals of pull request %s"):format(number), verdict = enough and "pass" or "fail",
+            measured = #found.approved, limit = given.count,
             text = ("pull request %s (%s) is approved by %s%s%s"):format(number, tostring(pull.title),
                 #found.approved > 0 and list_of(found.approved) or "nobody",
                 #found.approved < given.count and given.count > 1 and ", and by too few" or "",
