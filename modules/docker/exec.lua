@@ -156,7 +156,7 @@ local prepare = rt.effect {
     sample = function(args) return rt.unknown("id of " .. describe(args)) end,
 }
 
--- What is fed to it, such as a script for psql, is looked at like the command itself.
+-- What is fed to one that changes something, such as a script for psql, is looked at like the command itself.
 local function destruction(args)
     return type(args.stdin) == "string" and line_of(args) .. "\n" .. args.stdin or line_of(args)
 end
@@ -204,7 +204,7 @@ local read = rt.effect {
     describe = describe,
     call = function(args, ctx) return judged(args, ran(args, ctx, created(args))) end,
     sample = sample,
-    destructive = destruction,
+    destructive = line_of,
 }
 
 local function with(spec, more)

@@ -266,8 +266,13 @@ local function arguments(call, spec)
 end
 
 local function destruction(args)
-    local line, fed = shell.line_of(args.command), args.command.stdin
-    return not args.command.destructive and (type(fed) == "string" and line .. "\n" .. fed or line) or nil
+    return not args.command.destructive and shell.line_of(args.command) or nil
+end
+
+-- What is fed to one that changes something is looked at like the command itself.
+local function fed_destruction(args)
+    local line, fed = destruction(args), args.command.stdin
+    return line and type(fed) == "string" and line .. "\n" .. fed or line
 end
 
 local Host = {}
@@ -283,7 +288,7 @@ Host.run = rt.effect {
         end
         return verdict, result
     end,
-    destructive = destruction,
+    destructive = fed_destruction,
 }
 
 --- The same for what changes nothing: may stand in checks.
@@ -488,7 +493,7 @@ local Hosts = {}
 --- `may_fail` are an error (code `hosts`), and nothing more is begun; a host of which it cannot be told is in doubt.
 Hosts.run = rt.effect {
     name = "ssh.run_all", class = "probed", args = fleet_arguments("hosts:run", CHANGE), describe = fleet_described,
-    sample = fleet_sample, destructive = destruction,
+    sample = fleet_sample, destructive = fed_destruction,
     call = function(args, ctx)
         local results, failed = each(args, function(where)
             local state, result, code = change_there(where, args.command, ctx)

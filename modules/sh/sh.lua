@@ -176,7 +176,8 @@ local function command_line(args)
     return table.concat(words, " ")
 end
 
--- What is fed to a command, such as a script for psql, is looked at like the command itself.
+-- What is fed to a command that changes something, such as a script for psql, is looked at like the command itself. To one
+-- that reads, it is what it looks through.
 local function destruction(args)
     local fed = args.stdin
     return type(fed) == "string" and command_line(args) .. "\n" .. fed or command_line(args)
@@ -282,7 +283,7 @@ local read_effect = rt.effect {
     call = run_or_raise,
     command = true,
     sample = sample,
-    destructive = destruction,
+    destructive = command_line,
 }
 
 -- A check's exit code is what it was asked to find out: a result, whatever it is.
@@ -305,7 +306,7 @@ local check_effect = rt.effect {
     sample = function(args)
         return { pass = true, measured = args.ok[1], limit = args.ok[1], line = describe(args), said = "" }
     end,
-    destructive = destruction,
+    destructive = command_line,
 }
 
 local function check(command, options, defaults)

@@ -43,6 +43,11 @@ describe("what destroys data", function()
         assert.matches('it matches "DROP TABLE"', play.message(result), 1, true)
         assert.is_false(t.exists(result.folder .. "/started"))
         result = run([[
+            local sh = require "rollout.sh"
+            step("look", function() return sh.read({ "grep", "-c", "table" }, { stdin = "bin/dropdb.sh\nDROP table a;" }).out end)
+        ]], "production")
+        assert.equal("1\n", result:last("step.end", "look").value)
+        result = run([[
             local engine = require("rollout.docker").engine { host = "unix:///nowhere/docker.sock" }
             step("drop", function() engine:run { image = "postgres", command = { "dropdb", "shop" } } end)
         ]], "production")
