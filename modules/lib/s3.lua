@@ -195,15 +195,18 @@ local function abort_leftovers(where, key, what)
     end
 end
 
-local function changed(file)
-    rt.raise("changed", file .. " changed while it was copied: something still writes it")
+-- What has come of it is no copy of anything.
+local function changed(args)
+    ask(args.where, "DELETE", args.key)
+    rt.raise("changed", args.file .. " is not what was to be copied: something still writes it, or `sha256` is that of another"
+        .. " file; what had come of it was deleted again")
 end
 
 local function put_whole(args, what)
     local sent = demand(args.where, "PUT", args.key, what, { file = args.file,
         headers = { ["x-amz-meta-sha256"] = args.sha256 } }).sent
     if not sent or sent.sha256 ~= args.sha256 then
-        changed(args.file)
+        changed(args)
     end
     return 1
 end
@@ -244,8 +247,7 @@ local function put_in_parts(args, size, ctx, what)
         error(result, 0)
     end
     if args.verify == "sent" and fs.sha256(args.file) ~= args.sha256 then -- no digest of all parts is told
-        ask(args.where, "DELETE", args.key)
-        changed(args.file)
+        changed(args)
     end
     -- "no_upload": the answer to the completion was lost and the second one found nothing to do; the proof below decides
     return ok and result or math.ceil(size / part_size(size))
