@@ -324,8 +324,14 @@ return function(driver, lib)
         if job.plain then
             rt.raise("usage", "db:restore: a plain dump is proven before it is put in place: mode \"swap\" or \"into\"")
         end
+        work.end_predecessors(job.ctx, "load") -- one that is still at it holds what is looked at here
         choose_archive(job)
-        since.ask(job)
+        local begun = backup.begun and backup.begun(job)
+        if begun then -- what is there is neither what was written since nor the backup
+            job.lost, job.lost_rows = begun.lost, begun.lost_rows
+        else
+            since.ask(job)
+        end
         backup.in_place(job)
         prove(job, job.name, "the restored database", backup.later)
         return summary(job)

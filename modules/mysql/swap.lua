@@ -27,11 +27,15 @@ local function read_marker(job, name)
     return row and rt.json.decode(row.facts)
 end
 
-local function write_marker(job, facts)
-    schema.run(control(job), "CREATE TABLE IF NOT EXISTS %s.%s (one INT PRIMARY KEY, facts LONGTEXT NOT NULL) ENGINE=InnoDB"
-        .. " CHARACTER SET utf8mb4", quote(job.scratch), quote(marker_of(job)))
-    native.query(control(job), string.format("REPLACE INTO %s.%s VALUES (1, ?)", quote(job.scratch),
-        quote(marker_of(job))), { rt.json.encode(facts) })
+local function write_marker(job, facts, name)
+    local marker = quote(name or job.scratch) .. "." .. quote(marker_of(job))
+    schema.run(control(job), "CREATE TABLE IF NOT EXISTS %s (one INT PRIMARY KEY, facts LONGTEXT NOT NULL) ENGINE=InnoDB"
+        .. " CHARACTER SET utf8mb4", marker)
+    native.query(control(job), "REPLACE INTO " .. marker .. " VALUES (1, ?)", { rt.json.encode(facts) })
+end
+
+local function drop_marker(job, name)
+    schema.run(control(job), "DROP TABLE IF EXISTS %s.%s", quote(name), quote(marker_of(job)))
 end
 
 local function drop_if_empty(job, name)
@@ -46,7 +50,7 @@ local function undo(job, facts, scratch)
         schema.apply_objects(control(job), job.name, facts.objects)
         drop_if_empty(job, facts.kept)
     end
-    schema.run(control(job), "DROP TABLE IF EXISTS %s.%s", quote(scratch), quote(marker_of(job)))
+    drop_marker(job, scratch)
 end
 
 --- The facts of this very swap if it has been done; undoes what one that was not has left.
@@ -189,7 +193,7 @@ function backup.rename(job, from, to)
     backup.drop(job, from)
 end
 
-function backup.in_place(job)
+local function replace(job)
     local connection = control(job)
     local names, kinds = schema.names(connection, job.name)
     schema.run(connection, "SET SESSION foreign_key_checks = 0")
@@ -200,6 +204,28 @@ function backup.in_place(job)
     end
     backup.load(job, job.file, job.name)
     schema.apply_objects(connection, job.name, job.manifest.own.objects)
+end
+
+--- What is known of this very restore in place, where a host that died has begun it: { lost, lost_rows }; else nil.
+function backup.begun(job)
+    local row = schema.rows(control(job), "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = ?"
+        .. " AND table_name = ?", job.name, marker_of(job))[1]
+    return row and read_marker(job, job.name)
+end
+
+--- The archive over what is there, a table at a time: until it has ended the schema is neither.
+function backup.in_place(job)
+    write_marker(job, { lost = job.lost, lost_rows = job.lost_rows }, job.name)
+    local ok, err = pcall(replace, job)
+    if not ok and type(err) == "table" and err.code == "load" then
+        err.message = string.format("%s. %s is not whole: restore it again", err.message, job.name)
+    end
+    if ok or native.usable(job.own.control) then
+        drop_marker(job, job.name)
+    end
+    if not ok then
+        error(err, 0)
+    end
 end
 
 return backup
