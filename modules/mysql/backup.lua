@@ -5,7 +5,7 @@
 --   dump       mariadb-dump --single-transaction ──> X.partial ──> mariadb: the scratch
 --
 -- MariaDB exports no snapshot, so the lock makes B's and the dump's the same. It is held for milliseconds.
-local native, rt, shared, driver, schema, client, position = ...
+local native, rt, shared, driver, schema, client, position, rights = ...
 
 local backup = { suffix = ".sql" }
 local quote = schema.quote
@@ -93,6 +93,7 @@ function backup.preflight(job)
     if not job.source then
         rt.raise("unknown_database", "mysql: there is no database " .. job.name)
     end
+    rights.refuse_blind(connection, job.name)
     local tables, names = schema.tables(connection, job.name)
     if #names == 0 and not job.args.empty then
         rt.raise("empty", "mysql: " .. job.args.db .. " has no tables: is it the right database? If it is, say empty = true")

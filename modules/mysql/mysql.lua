@@ -54,7 +54,8 @@ local driver = {
 local schema = native.parts.schema(native, rt)
 local client = native.parts.client(native, rt, shared, driver)
 local position = native.parts.position(native, rt, schema)
-driver.backup = native.parts.backup(native, rt, shared, driver, schema, client, position)
+local rights = native.parts.rights(native, rt, schema)
+driver.backup = native.parts.backup(native, rt, shared, driver, schema, client, position, rights)
 native.parts.swap(native, rt, schema, client, driver.backup)
 
 driver.inspect = native.parts.inspect(native, rt)

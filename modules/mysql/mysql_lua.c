@@ -7,7 +7,7 @@
  *   native.query(connection, sql, params, opts) ⏳ → rows, { affected, insert_id, warnings, columns, open }
  *          params: a sequence with n; opts: read, plain, must (cannot be cancelled), limit (bytes), timeout (ms)
  *   native.usable(connection)  native.busy(connection)  native.close(connection)
- *   native.schema client marker position backup swap   the compiled parts of the sugar
+ *   native.schema client marker position rights backup swap   the compiled parts of the sugar
  *
  * A config and a connection are userdata; the last reference closes. */
 #include "mysql.h"
@@ -401,7 +401,7 @@ static int native_query(lua_State *L)
 
 /* clang-format off */
 #define PARTS(X) X(schema) X(client) X(marker) X(position) X(backup) X(swap) X(inspect)            \
-    X(health)
+    X(health) X(rights)
 /* clang-format on */
 RH_PARTS(PARTS)
 
