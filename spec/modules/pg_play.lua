@@ -26,6 +26,7 @@ function play.body(url, text, options)
     options = options or {}
     options.env = options.env or {}
     options.env.DATABASE_URL = url
+    options.timeout = options.timeout or 150 -- the step's own limit comes first
     return t.outcome(t.play(PLAYBOOK:format(options.handle or "{}", text), options))
 end
 
