@@ -45,8 +45,8 @@ function rights.refuse_blind(connection, name)
         missing[#missing + 1] = not found and any[1] or nil
     end
     if #missing > 0 then
-        rt.raise("privileges", string.format("mysql: what the user may not see of %s, a backup would lack without a word:"
-            .. " GRANT %s ON %s.*", name, table.concat(missing, ", "), schema.quote(name)))
+        rt.raise("privileges", string.format("mysql: what the user may not see of %s, a backup would lack without a word, and"
+            .. " a restore would leave behind: GRANT %s ON %s.*", name, table.concat(missing, ", "), schema.quote(name)))
     end
 end
 

@@ -3,7 +3,7 @@
 --
 -- A crash is found out by a marker table. It moves with the tables, in the same RENAME: while it is in the scratch schema
 -- nothing has happened; once it is in the kept one the swap is done, and what is left (code, checks) is done again.
-local native, rt, schema, client, backup = ...
+local native, rt, schema, client, backup, rights = ...
 
 local quote = schema.quote
 local control = backup.control
@@ -15,6 +15,9 @@ end
 function backup.open(job)
     if not schema.defaults(control(job), job.name) then
         rt.raise("unknown_database", "mysql: there is no database " .. job.name .. " to restore into")
+    end
+    if job.args.mode ~= "into" then
+        rights.refuse_blind(control(job), job.name) -- what it does not see would stay behind
     end
     job.own.alone = true
     backup.be_alone(job)

@@ -13,7 +13,9 @@ describe("a MariaDB user from whom something is hidden", function()
             CREATE ROLE backups; GRANT SELECT, TRIGGER, EVENT, EXECUTE, SHOW VIEW ON app.* TO backups]], "app")
     end)
 
-    -- What became of a dump by a user with these rights, besides those that each needs.
+    local folder
+
+    -- What became of a dump, or of a restore from `folder`, by a user with these rights, besides those that each needs.
     local function dump(grants)
         server:sql("DROP USER IF EXISTS few@'127.0.0.1', few@localhost")
         for _, host in ipairs { "127.0.0.1", "localhost" } do
@@ -22,8 +24,19 @@ describe("a MariaDB user from whom something is hidden", function()
                 .. "; GRANT ALL ON `rh\\_%`.* TO " .. user .. "; " .. grants:gsub("USER", user))
         end
         return play.body(("mysql://few:few-password@127.0.0.1:%d/app"):format(server.port),
-            ("return db:dump { to = %q, keep_scratch = false }"):format(t.temp()))
+            folder and ("return db:restore(db:backups { folder = %q }[1])"):format(folder)
+            or ("return db:dump { to = %q, keep_scratch = false }"):format(t.temp()))
     end
+
+    it("can restore none in the place of what is there", function()
+        folder = t.temp()
+        local _, failed = play.body(server:url(), ("return db:dump { to = %q, keep_scratch = false }"):format(folder))
+        assert.is_nil(failed and failed.message)
+        local _, problem = dump "GRANT SELECT, EVENT, EXECUTE, INSERT, CREATE, DROP, ALTER ON app.* TO USER"
+        folder = nil
+        assert.equal("privileges", problem.code, problem.message)
+        assert.matches("GRANT TRIGGER ON `app`.*", problem.message, 1, true)
+    end)
 
     for grants, missing in pairs {
         ["GRANT SELECT, EVENT, EXECUTE ON app.* TO USER"] = "GRANT TRIGGER ON `app`.*",
