@@ -7,8 +7,8 @@
  *   native.watch(command, ms, path, text) ⏳ → "ended" | "found" | "tick" until the command has ended, the
  *                                             file holds the text (both optional), or the time is over
  *   native.result(command) → { code, signal, err, ms, timed_out }        of an ended one; raises its error
- *   native.offset(command, fd) → bytes       how far a running one has come in the file that it has open as fd, if
- *                                             that can be told
+ *   native.offset(pid, fd) → bytes           how far a process has come in the file that it has open as fd, if that
+ *                                             can be told
  *   native.stop_command(command)                                         asks it to end; not awaited
  *   native.command_state(id) → "never" | "alive" | "ended" | "lost" */
 #include "binding.h"
@@ -153,9 +153,8 @@ static int native_result(lua_State *L)
 
 static int native_offset(lua_State *L)
 {
-    const rh_command *command = check_command(L, 1);
-    const int fd = (int)luaL_checkinteger(L, 2);
-    const int64_t offset = command->op.done ? -1 : rh_database_offset(command->pid, fd);
+    const int64_t offset =
+        rh_database_offset(luaL_checkinteger(L, 1), (int)luaL_checkinteger(L, 2));
     if (offset < 0)
         lua_pushnil(L);
     else

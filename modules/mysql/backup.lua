@@ -178,7 +178,7 @@ function backup.progress(job)
     if not job.args.verify then
         return { bytes = size, total = job.expected }
     end
-    return { bytes = client.loaded(job.own.command) or size, total = is_whole(job.partial) and size or job.expected,
+    return { bytes = client.loaded(job) or size, total = is_whole(job.partial) and size or job.expected,
         tables = tables_of(job, job.scratch, job.own.tables) }
 end
 
@@ -186,7 +186,7 @@ function backup.finish(job, report)
     while shared.watch(job.own.command, 250) ~= "ended" do
         report()
     end
-    local loaded = client.dumped(job.own.command)
+    local loaded = client.dumped(job, job.own.command)
     job.own.command = nil
     if not is_whole(job.partial) then
         rt.raise("dump_failed", "mysql: the dump ended without its trailer, so it is not whole: is the disk full?")
@@ -272,8 +272,8 @@ local function teller(job, path, name)
     for _ in pairs((job.manifest or job.fingerprint or {}).tables or {}) do
         tables = tables + 1
     end
-    return job.ctx.progress and function(command)
-        local bytes = client.loaded(command)
+    return job.ctx.progress and function()
+        local bytes = client.loaded(job)
         if bytes then
             job.ctx.progress(bytes, total, "bytes", tables > 0 and tables_of(job, name, tables) or nil)
         end

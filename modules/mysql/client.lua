@@ -49,10 +49,21 @@ local function load_words(server, name)
         LARGEST_PACKET, "--init-command=SET SESSION max_" .. (mariadb and "statement" or "execution") .. "_time=0", "--", name }
 end
 
--- The dump is read while it is written: $1 the file, $2 sed's script, $3 the number of words of the client that loads it, then
--- these, then the dump's. What became of the load matters only to a dump that is whole.
+-- What loads a dump says here who it is, and has the dump open as 4: how far it has come is how much of it is loaded.
+local function place(job)
+    return job.ctx.dir .. "/loading_" .. job.mark
+end
+
+--- How many bytes of the dump have been read by the client that loads it; nil where that cannot be told.
+function client.loaded(job)
+    local pid = work.size(place(job)) and math.tointeger(tonumber(work.head(place(job), 20)))
+    return pid and work.offset(pid, 4)
+end
+
+-- The dump is read while it is written: $1 the file, $2 sed's script, $3 where it says who reads it, $4 the number of words of
+-- the client that loads it, then these, then the dump's. What became of the load matters only to a dump that is whole.
 local STREAM = [[
-path=$1 part=$2 count=$3; shift 3
+path=$1 part=$2 count=$4; echo $$ >"$3"; shift 4
 exec 3<&0 4<"$path" 5>&2 </dev/null 2>/dev/null # what bash says of a signal is of no use
 load=("${@:1:count}"); shift "$count"
 "$@" 2>&5 & dump=$!
@@ -73,7 +84,7 @@ local NOT_LOADED = 99
 --- meanwhile, without its events.
 function client.dump(job, program, path, scratch)
     local load = scratch and load_words(job.server, scratch) or {}
-    local words = { "bash", "--norc", "-uc", STREAM, "dump", path, COPY, tostring(#load) }
+    local words = { "bash", "--norc", "-uc", STREAM, "dump", path, COPY, place(job), tostring(#load) }
     table.move(load, 1, #load, #words + 1, words)
     -- A table whose default is a sequence's next value cannot be loaded with no lock but its own.
     local locks = job.own.sequences and "--skip-add-locks" or "--add-locks"
@@ -84,13 +95,9 @@ function client.dump(job, program, path, scratch)
     return start(job.ctx, "dump", { input = native.options(job.database.config), output = path, argv = words })
 end
 
---- How many bytes of the dump have been read by the client that loads it; nil where that cannot be told.
-function client.loaded(command)
-    return work.offset(command, 4)
-end
-
 --- The end of a dump that was awaited; raises where it failed. → was it loaded, too? Where not, loading it again says why.
-function client.dumped(command)
+function client.dumped(job, command)
+    work.remove(place(job))
     if work.result(command).code == NOT_LOADED then
         return false
     end
@@ -98,24 +105,26 @@ function client.dumped(command)
     return true
 end
 
--- $1 a dump, $2 "gzip" or "cat", $3 sed's script; then the client and its arguments
+-- $1 a dump, $2 "gzip" or "cat", $3 sed's script, $4 where it says who reads it; then the client and its arguments
 local LOAD = [[
 exec 3<&0 4<"$1"
+echo $$ >"$4"
 read_it() { if [ "$1" = gzip ]; then gzip -dc <&4 | LC_ALL=C sed "$2"; else LC_ALL=C sed "$2" <&4; fi; }
-read_it "$2" "$3" | "${@:4}"
+read_it "$2" "$3" | "${@:5}"
 ]]
 
 local function load_part(job, server, name, path, what, gzip, part, each)
     local command = start(job.ctx, "load", {
         input = native.options(job.database.config),
         argv = { "bash", "--norc", "-euo", "pipefail", "-c", LOAD, "load", path, gzip and "gzip" or "cat", part,
-            table.unpack(load_words(server, name)) },
+            place(job), table.unpack(load_words(server, name)) },
     })
-    work.see_through(command, each and function() each(command) end)
+    work.see_through(command, each)
+    work.remove(place(job))
     client.check(command, "load", what)
 end
 
---- Loads a dump into a schema, as a copy. how = { what = for errors, gzip, no_views, each = each(command) is called meanwhile }
+--- Loads a dump into a schema, as a copy. how = { what = for errors, gzip, no_views, each = each() is called meanwhile }
 function client.load(job, server, name, path, how)
     load_part(job, server, name, path, how.what, how.gzip, COPY .. (how.no_views and VIEWS or ""), how.each)
 end
