@@ -183,8 +183,8 @@ return function(driver, lib)
             job.notes = job.notes or rt.json.array {}
             table.insert(job.notes, string.format("%d of the lost rows were written in the moment of the swap, after they had been"
                 .. " counted for the last time", rows - job.lost_rows))
-            job.lost, job.lost_rows = tables, rows
         end
+        job.lost, job.lost_rows = tables, rows
     end
 
     -- After the renames: all of it may be done again.
@@ -231,8 +231,8 @@ return function(driver, lib)
             local facts = facts_of(job)
             job.swapping = true
             local ok, err = pcall(function()
-                facts.gap_ms = backup.swap(job, facts, function()
-                    since.check(job)
+                facts.gap_ms = backup.swap(job, facts, function(more)
+                    since.check(job, more)
                     facts.lost, facts.lost_rows = job.lost, job.lost_rows
                 end)
             end)

@@ -137,6 +137,16 @@ return function(driver, job_of)
             job.args.since and "since" or when_text(job), where_text(tables), rows), { rows = rows, tables = tables })
     end
 
+    local function sum(first, second)
+        local tables = {}
+        for _, part in ipairs { first.tables, second.tables } do
+            for name, rows in pairs(part) do
+                tables[name] = (tables[name] or 0) + rows
+            end
+        end
+        return first.rows + second.rows, tables
+    end
+
     -- Where counters count rows the last look is short, whatever the size: what fingerprints told before, and what the
     -- counters tell since then.
     local function count_again(job)
@@ -145,13 +155,7 @@ return function(driver, job_of)
         if not found then
             return since.count(job)
         end
-        local tables = {}
-        for _, part in ipairs { asked.tables, found.tables } do
-            for name, rows in pairs(part) do
-                tables[name] = (tables[name] or 0) + rows
-            end
-        end
-        return asked.rows + found.rows, tables
+        return sum(asked, found)
     end
 
     --- Goes on where no more was written than is allowed, or a person says so; raises otherwise. What is allowed is at
@@ -181,9 +185,14 @@ return function(driver, job_of)
     end
 
     --- The last look, when (nearly) nobody can write any more: raises "written_meanwhile" where more was written than is
-    --- allowed.
-    function since.check(job)
-        local rows, tables = count_again(job)
+    --- allowed. `more`: { rows, tables } that were written after the look before this one, where that is known.
+    function since.check(job, more)
+        local rows, tables
+        if more then
+            rows, tables = sum({ rows = job.lost_rows, tables = job.lost }, more)
+        else
+            rows, tables = count_again(job)
+        end
         job.lost, job.lost_rows = tables, rows
         if rows > job.allowed then
             rt.raise("written_meanwhile", string.format("%s: %d rows were written, and losing %d was allowed: %s",

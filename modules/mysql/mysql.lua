@@ -56,7 +56,7 @@ local client = native.parts.client(native, rt, shared, driver)
 local position = native.parts.position(native, rt, schema)
 local rights = native.parts.rights(native, rt, schema)
 driver.backup = native.parts.backup(native, rt, shared, driver, schema, client, position, rights)
-native.parts.swap(native, rt, schema, client, driver.backup, rights)
+native.parts.swap(native, rt, schema, client, driver.backup, rights, native.parts.gate(native, rt, schema, driver))
 
 driver.inspect = native.parts.inspect(native, rt)
 

@@ -400,7 +400,7 @@ static int native_query(lua_State *L)
 /* The module ---------------------------------------------------------------------------------------- */
 
 /* clang-format off */
-#define PARTS(X) X(schema) X(client) X(marker) X(position) X(backup) X(swap) X(inspect)            \
+#define PARTS(X) X(schema) X(client) X(marker) X(position) X(backup) X(gate) X(swap) X(inspect)    \
     X(health) X(rights)
 /* clang-format on */
 RH_PARTS(PARTS)

@@ -83,18 +83,18 @@ end
 --- { at, started, sessions, forgets, schema, tables = { name = { written, created } } } and, where `exact`,
 --- rows = { name = { rows, hash } } of a schema that is not large.
 function position.take(connection, name, exact)
-    local found, bytes = look(connection), nil
-    found.tables, bytes = times(connection, name)
-    if exact and just_written(found.tables, found.at) then
+    local found = look(connection)
+    local tables, bytes = times(connection, name)
+    if exact and just_written(tables, found.at) then
         -- The server remembers seconds: what was written in this one would have to be counted at a restore, which is in a
         -- hurry. A step that wrote is not.
         schema.run(connection, "DO SLEEP(2)")
         found = look(connection)
-        found.tables, bytes = times(connection, name)
+        tables, bytes = times(connection, name)
     end
-    found.schema = digest(connection, name)
+    found.tables, found.schema = tables, digest(connection, name)
     if exact and bytes <= EXACT_BYTES then
-        found.rows = schema.row_hashes(connection, name, found.tables)
+        found.rows = schema.row_hashes(connection, name, tables)
     end
     return found
 end

@@ -3,7 +3,7 @@
 --
 -- A crash is found out by a marker table. It moves with the tables, in the same RENAME: while it is in the scratch schema
 -- nothing has happened; once it is in the kept one the swap is done, and what is left (code, checks) is done again.
-local native, rt, schema, client, backup, rights = ...
+local native, rt, schema, client, backup, rights, gate = ...
 
 local quote = schema.quote
 local control = backup.control
@@ -74,7 +74,8 @@ end
 
 local function refuse_foreign_references(job)
     local row = schema.rows(control(job), "SELECT table_schema AS other, table_name AS tab"
-        .. " FROM information_schema.key_column_usage WHERE referenced_table_schema = ? AND table_schema <> ? LIMIT 1", job.name, job.name)[1]
+        .. " FROM information_schema.key_column_usage WHERE referenced_table_schema = ? AND table_schema <> ? LIMIT 1",
+        job.name, job.name)[1]
     if row then
         rt.raise("unsupported", string.format("mysql: %s.%s has a foreign key into %s, which a swap would leave pointing at"
             .. " the old tables; drop it first, or use mode = \"in_place\"", row.other, row.tab, job.name))
@@ -87,21 +88,21 @@ local function add_moves(moves, from, to, names)
     end
 end
 
-local function rename_statement(job, kept)
+local function moves_of(job, kept)
     local live, restored = schema.names(control(job), job.name), schema.names(control(job), job.scratch)
     local moves = {}
     add_moves(moves, job.name, kept, live)
     add_moves(moves, job.scratch, job.name, restored)
     add_moves(moves, job.scratch, kept, { marker_of(job) })
-    return "RENAME TABLE " .. table.concat(moves, ", ")
+    return moves
 end
 
 -- A table with a trigger cannot change its schema.
-local function move(job, facts, statement)
+local function move(job, facts, rename)
     schema.drop_objects(control(job), job.name, schema.only(facts.objects, "TRIGGER"))
     schema.drop_objects(control(job), job.scratch, schema.only(job.manifest.own.objects, "TRIGGER"))
     local began = rt.now()
-    schema.run(control(job), "%s", statement)
+    rename()
     return rt.now() - began
 end
 
@@ -138,18 +139,35 @@ end
 
 --- The scratch's tables in, the live ones under facts.kept. → milliseconds in which the tables could not be used
 function backup.swap(job, facts, check)
-    local connection = control(job)
+    local connection, own = control(job), job.own
     refuse_foreign_references(job)
     facts.objects = rt.json.array(schema.objects(connection, job.name))
     local ok, gap = pcall(function()
         write_marker(job, facts)
         make_kept(job, facts)
-        local statement = rename_statement(job, facts.kept)
+        local moves = moves_of(job, facts.kept)
+        own.gate = gate.open(job, facts.kept)
+        local watched = own.gate and gate.mark(own.gate, connection, check)
+        if watched then
+            gate.add_moves(own.gate, moves)
+        else
+            check()
+        end
+        local statement = "RENAME TABLE " .. table.concat(moves, ", ")
         schema.run(connection, "SET SESSION lock_wait_timeout = %d, foreign_key_checks = 0", job.args.lock_wait // 1000)
-        check()
         write_marker(job, facts) -- with what it lost
-        return move(job, facts, statement)
+        return move(job, facts, function()
+            if watched then
+                gate.pass(own.gate, connection, statement, check)
+            else
+                schema.run(connection, "%s", statement)
+            end
+        end)
     end)
+    if own.gate then
+        gate.close(own.gate)
+        own.gate = nil
+    end
     if not ok then
         give_back(job, facts, gap)
     end

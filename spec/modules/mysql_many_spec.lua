@@ -46,7 +46,8 @@ describe("many tables:", function()
         local host = t.start_host { path, "--output", "json", state = folder .. "/state", cwd = folder,
             env = { DATABASE_URL = server:url() } }
         -- However fast the machine is, the load is stopped in its middle until it has told how far it is.
-        local loaded = [[SELECT COUNT(*) FROM information_schema.tables WHERE table_schema LIKE 'rh\_%s%%' AND table_name LIKE 't%%']]
+        local loaded = [[SELECT COUNT(*) FROM information_schema.tables
+            WHERE table_schema LIKE 'rh\_%s%%' AND table_name LIKE 't%%']]
         for _, what in ipairs { "scratch", "restore" } do
             t.eventually("it loads " .. what, function()
                 return host.code or tonumber(server:sql(loaded:format(what))) > 5
