@@ -75,13 +75,17 @@ local function name_of(self, name)
     return quote(self.place) .. "." .. quote(name)
 end
 
+local function drop(self)
+    for _, name in ipairs { self.probe, self.held, self.go } do
+        schema.run(self.keeper, "DROP TABLE IF EXISTS %s", name_of(self, name))
+    end
+end
+
 --- From here on what is written is counted; `look` is called with `reader` in a snapshot of this moment. False where the user
 --- may not lock tables or read the counters: then `look` was not called.
 function gate.mark(self, reader, look)
     local ok, err = pcall(function()
-        for _, name in ipairs { self.probe, self.held, self.go } do
-            schema.run(self.keeper, "DROP TABLE IF EXISTS %s", name_of(self, name))
-        end
+        drop(self)
         for _, name in ipairs { self.probe, self.held } do
             schema.run(self.keeper, "CREATE TABLE %s (one INT)", name_of(self, name))
         end
@@ -93,9 +97,14 @@ function gate.mark(self, reader, look)
         schema.begin_snapshot(reader)
         schema.run(self.keeper, "UNLOCK TABLES")
     end)
-    if not ok and type(err.detail) == "table" and NOT_ALLOWED[err.detail.errno] then
-        return false
-    elseif not ok then
+    if not ok then
+        if native.usable(self.keeper) then
+            schema.run(self.keeper, "UNLOCK TABLES")
+            drop(self)
+        end
+        if type(err.detail) == "table" and NOT_ALLOWED[err.detail.errno] then
+            return false
+        end
         error(err, 0)
     end
     ok, err = pcall(look)
