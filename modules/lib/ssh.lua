@@ -28,7 +28,7 @@ local function named(where)
     return (where.user and where.user .. "@" or "") .. where.host .. (where.port and ":" .. where.port or "")
 end
 
--- In the user's ~/.ssh, where nobody else can put a socket; one a run, since keys and settings may be others'.
+-- In ~/.ssh, where nobody else can put a socket; one a run, since keys and settings may be others'.
 local function control_path(where)
     local parts = { run.id, where.host }
     for _, name in ipairs { "user", "port", "key", "config", "known_hosts", "jump" } do
@@ -73,10 +73,6 @@ local function words_of(ran)
     return text ~= "" and text:gsub("%.$", "") or "it said nothing"
 end
 
--- Where the account's own folder is; ssh asks the account, not HOME. It makes this one itself only to note a host's key.
-local FOLDER = [[home=$(getent passwd "$(id -u)" | cut -d: -f6) && { [ -d "$home/.ssh" ] || mkdir -m 700 "$home/.ssh"; }]]
-local folder_there = false
-
 -- Opens the connection that all commands share. What fails here has surely not begun.
 local function connect(where, ctx)
     local path = control_path(where)
@@ -91,10 +87,7 @@ local function connect(where, ctx)
             return
         end
     end
-    if not folder_there then
-        execute({ "sh", "-c", FOLDER }, ctx, { timeout = 5000 }) -- where it cannot, ssh says what it lacks
-        folder_there = true
-    end
+    execute({ "sh", "-c", shell.FOLDER }, ctx, { timeout = 5000 }) -- where it cannot, ssh says what it lacks
     local argv, add = command_to(where, "-M", "-N", "-f", "-o", "ControlPersist=120")
     add("--", where.host)
     local ran = execute(argv, ctx, { timeout = where.connect_timeout + SLACK_MS })

@@ -1,6 +1,10 @@
 -- ssh: what is said to the shell on the other machine. Scripts come by standard input, where nobody else reads them.
 local shell = {}
 
+--- For this side: makes the folder of ssh's files. Its own is the account's, whatever HOME says, and it makes that one only to
+--- note a host's key.
+shell.FOLDER = [[home=$(getent passwd "$(id -u)" | cut -d: -f6) && { [ -d "$home/.ssh" ] || mkdir -m 700 "$home/.ssh"; }]]
+
 local function quoted(text)
     return "'" .. tostring(text):gsub("'", [['\'']]) .. "'"
 end
