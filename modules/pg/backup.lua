@@ -20,11 +20,26 @@ local WATCH_MS = 250
 
 -- ---- sessions ----
 
+-- One restore of a database at a time. The server goes on with the statement of a host that died: until then nobody can tell
+-- what is so.
+local function be_alone(job)
+    local key = tonumber(rt.sha256("rollouthost " .. job.name):sub(1, 15), 16)
+    local ok, err = pcall(databases.rows, job.own.admin, "SELECT pg_advisory_lock($1::bigint)::text", key)
+    if not ok and err.code == "lock_timeout" then
+        rt.raise("busy", ("pg: another restore of %s is under way on the server"):format(job.name))
+    elseif not ok then
+        error(err, 0)
+    end
+end
+
 local function admin_of(job)
     local own = job.own
     if not own.admin or not native.usable(own.admin) then
         own.admin = databases.connect_beside(job, job.name)
         own.version = native.server(own.admin)
+        if own.alone then
+            be_alone(job)
+        end
     end
     return own.admin
 end
@@ -116,6 +131,7 @@ function M.open(job)
     if connected then -- else it is closed by a swap that broke off, or is not there
         preflight.refuse_pooler(connection)
     end
+    job.own.alone = job.args.mode == "swap" or job.args.mode == "in_place"
     admin_of(job)
     job.server = server_text(job)
     job.own.programs = clients.find(job, job.own.version // 10000)
