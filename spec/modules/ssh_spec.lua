@@ -13,15 +13,8 @@ describe("ssh", function()
         config = server:config(folder .. "/config")
     end)
 
-    -- The pids of the connections that runs of this test have opened.
-    local function masters()
-        return t.run({ "sh", "-c", "ps -eo pid,args | awk '/[s]sh .*-M -N -f/ && index($0, \"" .. config
-            .. "\") { print $1 }'" }).out
-    end
-
-    -- A run that has not come to its end leaves its connection to the run that goes on with it.
     after_each(function()
-        t.run { "sh", "-c", "kill $1 2>/dev/null", "sh", (masters():gsub("%s+", " ")) }
+        sshd.disconnect(config)
     end)
 
     local HEAD = [[
@@ -128,7 +121,7 @@ describe("ssh", function()
         assert.equal((run.ended.it.value[1]:gsub("%s", "")), (run.ended.it.value[2]:gsub("%s", "")))
         local port = run.ended.it.value[1]:match("^%S+ (%d+)")
         t.eventually("the connection is closed", function()
-            return masters() == ""
+            return sshd.connections(config) == ""
         end)
         assert.is_string(port)
     end)

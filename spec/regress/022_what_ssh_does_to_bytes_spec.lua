@@ -12,6 +12,10 @@ describe("ssh", function()
         config = server:config(folder .. "/config")
     end)
 
+    after_each(function()
+        sshd.disconnect(config)
+    end)
+
     local function body(text, port)
         return t.body(('local ssh = require "rollout.ssh"\nlocal web = ssh.host("%s@127.0.0.1:%d", { config = %q })\n'):format(
             server.user, port or server.port, config) .. text, { folder = folder, state = t.temp() })

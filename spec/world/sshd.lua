@@ -81,6 +81,19 @@ function Server:url(path)
     return ("ssh://%s@127.0.0.1:%d%s"):format(self.user, self.port, path)
 end
 
+-- The pids of the connections that runs have opened by that configuration file, a line each.
+function M.connections(config)
+    return process.run({ "sh", "-c", "ps -eo pid,args | awk '/[s]sh .*-M -N -f/ && index($0, \"" .. config
+        .. "\") { print $1 }'" }).out
+end
+
+-- Ends them: a run that has not come to its end leaves its own to the run that goes on with it.
+function M.disconnect(config)
+    for pid in M.connections(config):gmatch "%d+" do
+        process.run { "kill", pid }
+    end
+end
+
 -- What known_hosts would say if the server had that key.
 function Server:known_as(key)
     return known(self, key)
