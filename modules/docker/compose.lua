@@ -419,44 +419,46 @@ end
 
 M.ps = reader("ps", { words = "containers", call = function(args) return members(args.app, args.services) end })
 
+-- The first of the services that has no container in the list, or nil.
+local function lacking(list, services)
+    local there = {}
+    for _, one in ipairs(list) do
+        there[one.service] = true
+    end
+    for _, service in ipairs(services or {}) do
+        if not there[service] then
+            return service
+        end
+    end
+end
+
 --- What each container of the services uses: `container:stats` with service, number and name. A service without one is an error.
 M.stats = reader("stats", {
     words = "measure the containers",
     call = function(args)
-        local list, there = {}, {}
-        for _, one in ipairs(members(args.app, args.services)) do
-            there[one.service] = true
-            list[#list + 1] = function()
+        local list, measures = members(args.app, args.services), {}
+        local missing = lacking(list, args.services)
+        if missing then
+            rt.raise("no_container", ("docker: %s has no container of %s"):format(args.app.project, missing))
+        end
+        for i, one in ipairs(list) do
+            measures[i] = function()
                 local used = container.measured { engine = args.app.engine, name = one.name }
                 used.service, used.number, used.name = one.service, one.number, one.name
                 return used
             end
         end
-        for _, service in ipairs(args.services) do
-            if not there[service] then
-                rt.raise("no_container", ("docker: %s has no container of %s"):format(args.app.project, service))
-            end
-        end
-        return rt.json.array(rt.together(list))
+        return rt.json.array(rt.together(measures))
     end,
 })
-
--- What was never there has said nothing wrong.
-local function demand_one(app, list, service)
-    for _, one in ipairs(list) do
-        if one.service == service then
-            return
-        end
-    end
-    rt.raise("no_container", ("docker: the project %s has no container of %s"):format(app.project, service))
-end
 
 M.logs = reader("logs", {
     words = "log", options = { tail = "integer", since = "duration", timestamps = "boolean", capture = "size" },
     call = function(args)
         local logs, list = {}, members(args.app, args.services)
-        for _, service in ipairs(args.services or {}) do
-            demand_one(args.app, list, service)
+        local missing = lacking(list, args.services)
+        if missing then -- what was never there has said nothing wrong
+            rt.raise("no_container", ("docker: the project %s has no container of %s"):format(args.app.project, missing))
         end
         for i, one in ipairs(list) do
             local found = health.inspect(args.app.engine, one.id)
