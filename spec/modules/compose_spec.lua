@@ -40,14 +40,7 @@ describe("docker.compose", function()
     end)
 
     after_each(function()
-        local left = engine:cli { "ps", "-aq" }
-        local command = { "rm", "-f" }
-        for id in left:gmatch "%x+" do
-            command[#command + 1] = id
-        end
-        if #command > 2 then
-            engine:cli(command)
-        end
+        engine:clear()
     end)
 
     local function options()

@@ -139,6 +139,17 @@ function Engine:cli(command)
     return (result.out:gsub("%s+$", ""))
 end
 
+-- Removes every container.
+function Engine:clear()
+    local command = { "rm", "-f" }
+    for id in self:cli({ "ps", "-aq" }):gmatch "%x+" do
+        command[#command + 1] = id
+    end
+    if #command > 2 then
+        self:cli(command)
+    end
+end
+
 --- A registry inside, which this engine alone can reach: "127.0.0.1:PORT".
 function Engine:registry()
     local port, folder = 5000, self.folder .. "/registry"
