@@ -19,8 +19,8 @@ typedef struct rh_progress {
     int64_t begun_us, told_us; /* the first event; when it was last due to be told */
 } rh_progress;
 
-/* Takes the payload { done, total, unit, beside = { done, total, unit } } of an event. Fewer done than before, another total or unit is another
- * piece of work, which begins anew. */
+/* Takes the payload { done, total, unit, beside = { done, total, unit } } of an event. Fewer done than before, another
+ * total or unit is another piece of work, which begins anew. */
 void rh_progress_take(rh_progress *progress, const json_t *payload, int64_t time_us);
 /* True once in every `interval_us` of work: for displays that print lines. The first time that long after its
  * beginning, so that what is short says nothing. */

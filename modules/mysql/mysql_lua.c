@@ -7,7 +7,7 @@
  *   native.query(connection, sql, params, opts) ⏳ → rows, { affected, insert_id, warnings, columns, open }
  *          params: a sequence with n; opts: read, plain, must (cannot be cancelled), limit (bytes), timeout (ms)
  *   native.usable(connection)  native.busy(connection)  native.close(connection)
- *   native.schema client marker position rights backup swap   the compiled parts of the sugar
+ *   native.parts   the compiled parts of the sugar
  *
  * A config and a connection are userdata; the last reference closes. */
 #include "mysql.h"
