@@ -37,19 +37,26 @@ function rt.readable(text)
         at = bad + 1
     end
 end
+
 local LONGEST_LINE = 300
 
---- What a program said last, for a message: its last `count` lines that are not empty, joined by a line break and two spaces.
---- `except`, a pattern: lines that are left out. Its secrets are masked already, or it comes from rt.masked.
+--- What a program said last, for a message: its last `count` lines that are not empty, masked, joined by a line break and two
+--- spaces. `except`, a pattern: lines that are left out.
 function rt.last_lines(text, count, except)
     local lines = {}
-    for line in rt.readable(text):gsub("\27%[[%d;?]*%a", ""):gsub("%z", "\n"):gmatch("[^\r\n]+") do
+    for line in rt.readable(rt.masked(text)):gsub("\27%[[%d;?]*%a", ""):gsub("%z", "\n"):gmatch("[^\r\n]+") do
         if line:find("%S") and not (except and line:find(except)) then
             lines[#lines + 1] = #line > LONGEST_LINE and line:sub(1, utf8.offset(line, 0, LONGEST_LINE) - 1) .. "…" or line
         end
     end
     return table.concat(lines, "\n  ", math.max(1, #lines - count + 1))
 end
+
+--- The same of a command's { out, err }: of its errors, or where there are none of what it printed.
+function rt.last_said(result, count, except)
+    return rt.last_lines(result.err:find("%S") and result.err or result.out, count, except)
+end
+
 rt.now = host.now
 rt.expectation = function(...) return require("lang.expect").expectation(...) end
 --- expect(name, measured), as a playbook writes it: to hold a value against the limits of the language.

@@ -59,7 +59,7 @@ end
 
 --- The last lines of what a command said.
 function M.said(result)
-    local said = rt.last_lines(result.err:find("%S") and result.err or result.out, 10)
+    local said = rt.last_said(result, 10)
     return said ~= "" and ":\n  " .. said or ", and it printed nothing"
 end
 

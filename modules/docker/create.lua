@@ -210,7 +210,7 @@ function M.run(handle, options)
             return result
         end
     end
-    local said = rt.last_lines(result.err:find("%S") and result.err or result.out, 8)
+    local said = rt.last_said(result, 8)
     rt.raise("exit", ("docker: a container of %s exited with %d%s"):format(tostring(given.image), result.code,
         said ~= "" and ":\n  " .. said or ", and printed nothing"), { code = result.code })
 end

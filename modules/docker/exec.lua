@@ -98,7 +98,7 @@ local function judged(args, result)
             return result
         end
     end
-    local said = rt.last_lines(result.err:find("%S") and result.err or result.out, 8)
+    local said = rt.last_said(result, 8)
     rt.raise((result.code == 126 or result.code == 127) and "command_not_found" or "exit", ("docker: %s exited with %s%s"):format(
         describe(args), tostring(result.code), said ~= "" and ":\n  " .. said or result.lost and ", and its output is lost with the"
         .. " host that read it" or ", and printed nothing"), { code = result.code })

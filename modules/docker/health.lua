@@ -44,7 +44,7 @@ end
 local function checked(found)
     local log = found.State.Health and found.State.Health.Log
     local last = log and log[#log]
-    local said = last and last.Output and rt.last_lines(rt.masked(last.Output), 5) or ""
+    local said = last and last.Output and rt.last_lines(last.Output, 5) or ""
     return said ~= "" and ("; its health check (exit %s) said:\n  %s"):format(tostring(last.ExitCode), said) or ""
 end
 

@@ -100,7 +100,7 @@ end
 
 --- The last lines of what git said, for a person. Never read by the program.
 function command.said(result)
-    local said = rt.last_lines(result.err:find("%S") and result.err or result.out, 8, "^hint: ")
+    local said = rt.last_said(result, 8, "^hint: ")
     return said ~= "" and "; git said:\n  " .. said or ""
 end
 

@@ -102,7 +102,7 @@ k6.run = rt.effect {
         local text = fs.exists(summary) and fs.read(summary, { limit = "16MiB" })
         if ran.code ~= 0 and ran.code ~= THRESHOLDS_CROSSED then
             rt.raise("k6", ("%s did not run to its end (exit %s):\n  %s"):format(named(args), ran.code or ran.signal,
-                rt.last_lines(rt.masked(ran.err .. "\n" .. ran.out), 6)), { code = ran.code })
+                rt.last_lines(ran.err .. "\n" .. ran.out, 6)), { code = ran.code })
         elseif not text then
             rt.raise("k6", named(args) .. ": there is no summary: does the script's own handleSummary leave --summary-export out?")
         end

@@ -69,7 +69,7 @@ local function command_to(where, ...)
 end
 
 local function words_of(ran)
-    local text = rt.last_lines(rt.masked(ran.err), 2)
+    local text = rt.last_lines(ran.err, 2)
     return text ~= "" and text:gsub("%.$", "") or "it said nothing"
 end
 
@@ -126,10 +126,6 @@ end
 
 -- ---- running ----
 
-local function said_last(result, lines)
-    return rt.last_lines(rt.masked(result.err:find("%S") and result.err or result.out), lines)
-end
-
 local function judged(where, command, result, code)
     if code == "timeout" then
         rt.raise("timeout", ("%s: `%s` was still running after %s and was ended"):format(named(where), shell.line_of(command),
@@ -140,7 +136,7 @@ local function judged(where, command, result, code)
             return result
         end
     end
-    local said = said_last(result, 8)
+    local said = rt.last_said(result, 8)
     rt.raise("exit", ("%s: `%s` exited with %s%s"):format(named(where), shell.line_of(command), result.code or "no code",
         said ~= "" and ":\n  " .. said or ", and printed nothing"), { code = result.code, host = where.host })
 end
@@ -300,7 +296,7 @@ local measure = rt.effect {
         if not ok then
             return { said = result.message or tostring(result) }
         end
-        return { code = result.code, timeout = code == "timeout", said = said_last(result, 2) }
+        return { code = result.code, timeout = code == "timeout", said = rt.last_said(result, 2) }
     end,
     sample = function(args) return { code = args.command.ok[1], said = "" } end,
     destructive = destruction,

@@ -216,7 +216,7 @@ end
 
 local function explain(args, result, log)
     local how = result.signal and "was ended by " .. result.signal or "exited with " .. result.code
-    local said = rt.last_lines(result.err:find("%S") and result.err or result.out, 8)
+    local said = rt.last_said(result, 8)
     return table.concat {
         "`", describe(args), "` ", how,
         said ~= "" and ":\n  " .. said or ", and printed nothing",
@@ -238,7 +238,7 @@ end
 local function run(args, ctx)
     local result = start(args, ctx)
     if result.timed_out then
-        local said = rt.last_lines(result.err:find("%S") and result.err or result.out, 4)
+        local said = rt.last_said(result, 4)
         rt.raise("timeout", string.format("`%s` was still running after %s and was ended%s",
             describe(args), args.timeout and rt.show_duration(args.timeout) or "its timeout",
             said ~= "" and "; it said last:\n  " .. said or ""))
@@ -300,7 +300,7 @@ local check_effect = rt.effect {
             measured = result.signal or result.code,
             limit = #args.ok == 1 and args.ok[1] or args.ok,
             line = describe(args),
-            said = rt.last_lines(result.err:find("%S") and result.err or result.out, 8),
+            said = rt.last_said(result, 8),
         }
     end,
     sample = function(args)
