@@ -18,6 +18,10 @@ typedef struct rh_event {
 typedef void (*rh_event_fn)(void *data, const rh_event *event);
 void rh_event_subscribe(rh_event_fn fn, void *data); /* at most 8; for the life of the process */
 void rh_event_emit(const rh_event *event);
+/* From here on every event waits, in order, until rh_event_release(): nobody is told of what a crash could still
+ * undo, or is asked what another process cannot find in the journal yet. */
+void rh_event_hold(void);
+void rh_event_release(void);
 /* An ephemeral event; `payload` is masked here. */
 void rh_event_say(const char *type, const char *key, const char *payload);
 

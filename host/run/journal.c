@@ -128,6 +128,7 @@ void rh_journal_close(rh_journal *journal)
         journal->store->class->close(journal->store);
     if (journal->tip_fd >= 0)
         close(journal->tip_fd);
+    rh_event_release();
     rh_lock_release(
         journal->lock); /* after the store: whoever takes it next finds the file settled */
     rh_index_free(&journal->index);
@@ -191,6 +192,7 @@ int64_t rh_journal_append(rh_journal *journal, const char *type, const char *key
     rh_event event = {.time_us = rh_wall_us(), .type = type, .key = key, .payload = payload};
     rh_index_add(&journal->index, event.time_us, type, key, payload, size, true);
     event.seq = rh_journal_last(journal);
+    rh_event_hold();
     rh_event_emit(&event);
     return event.seq;
 }
@@ -220,15 +222,11 @@ static bool next_row(void *data, rh_store_row *row)
     return true;
 }
 
-bool rh_journal_commit(rh_journal *journal, rh_error *error)
+static bool write_pending(rh_journal *journal)
 {
-    if (!is_usable(journal, error))
-        return false;
-    if (!rh_journal_is_pending(journal))
-        return true;
     journal->sending = journal->durable;
     if (!journal->store->class->append(journal->store, next_row, journal, &journal->failure))
-        return is_usable(journal, error);
+        return false;
     while (journal->durable < journal->sending)
         rh_index_settle(&journal->index.events[journal->durable++]);
     if (journal->tip_fd >= 0) {
@@ -237,6 +235,14 @@ bool rh_journal_commit(rh_journal *journal, rh_error *error)
         rh_tip_write(journal->tip_fd, &tip);
     }
     return true;
+}
+
+bool rh_journal_commit(rh_journal *journal, rh_error *error)
+{
+    if (is_usable(journal, error) && rh_journal_is_pending(journal))
+        write_pending(journal);
+    rh_event_release(); /* all the same where it failed: that is told next */
+    return is_usable(journal, error);
 }
 
 /* Reading. ---------------------------------------------------------------------------------------- */

@@ -28,7 +28,8 @@ rh_journal *rh_journal_open(const char *run_dir, rh_error *error);
 rh_journal *rh_journal_read(const char *run_dir, rh_error *error);
 void rh_journal_close(rh_journal *journal); /* what is not committed is dropped; NULL is fine */
 
-/* Appends an event, `payload` being masked JSON text, and emits it. Returns its seq, 0 on errors. */
+/* Appends an event, `payload` being masked JSON text. Returns its seq, 0 on errors. Subscribers are told of it, and
+ * of what is said from here on, by the commit: whoever acts on what is shown finds it in the journal. */
 int64_t rh_journal_append(rh_journal *journal, const char *type, const char *key,
                           const char *payload, size_t size, rh_error *error);
 bool rh_journal_is_pending(const rh_journal *journal);

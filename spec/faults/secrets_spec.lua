@@ -117,7 +117,8 @@ describe("secrets", function()
         local run = t.start(command(table.unpack(started)))
         run:wait_for('"type":"approve.begin"', 120)
         local id = run.out:match '"id":"(leaky%-[^"]+)"'
-        assert.equal(0, search(t.run(command("approve", id, "--comment", "fine")), "the approval").code)
+        local approved = search(t.run(command("approve", id, "--comment", "fine")), "the approval")
+        assert.equal(0, approved.code, approved.out .. approved.err)
         run:wait_for('"type":"effect.begin"[^\n]-"key":"Later/is in doubt', 120)
         run:kill "sigkill"
         search(run:wait(), "the lines of JSON")

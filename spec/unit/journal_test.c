@@ -442,17 +442,22 @@ static void collect(void *data, const rh_event *event)
                    event->payload);
 }
 
-static void events_reach_the_subscribers(void **state)
+static void subscribers_are_told_of_what_is_durable(void **state)
 {
     static rh_buffer seen;
     rh_event_subscribe(collect, &seen);
     rh_journal *journal = create(state);
     append(journal, "run.start", "", "{}");
     append(journal, "step.begin", "A", "{\"line\":3}");
-    assert_string_equal(seen.data, "1 run.start  {}\n2 step.begin A {\"line\":3}\n");
-    rh_buffer_clear(&seen);
     rh_event_say("output", "A", "{\"text\":\"hello\"}");
-    assert_string_equal(seen.data, "0 output A {\"text\":\"hello\"}\n");
+    append(journal, "step.end", "A", "{}");
+    assert_int_equal(seen.size, 0);
+    commit(journal);
+    assert_string_equal(seen.data, "1 run.start  {}\n2 step.begin A {\"line\":3}\n"
+                                   "0 output A {\"text\":\"hello\"}\n3 step.end A {}\n");
+    rh_buffer_clear(&seen);
+    rh_event_say("output", "A", "{\"text\":\"nothing is waited for\"}");
+    assert_string_equal(seen.data, "0 output A {\"text\":\"nothing is waited for\"}\n");
     rh_buffer_free(&seen);
     rh_journal_close(journal);
 }
@@ -507,7 +512,7 @@ int main(void)
         SPEC(nothing_committed_is_lost_by_a_kill),
         SPEC(a_full_disk_is_final_and_loses_nothing),
         SPEC(ten_thousand_steps_are_recalled_quickly),
-        SPEC(events_reach_the_subscribers),
+        SPEC(subscribers_are_told_of_what_is_durable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
