@@ -17,6 +17,7 @@ local function install(folder)
     local result = process.run {
         "mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal",
         "--skip-test-db", "--force", "--datadir=" .. folder, "--user=" .. me, timeout = 120,
+        env = { TMPDIR = folder }, -- one that starts removes the temporary tables of others, here too
     }
     assert(result.code == 0, "mariadb-install-db: " .. result.out .. result.err)
 end
