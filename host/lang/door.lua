@@ -73,12 +73,12 @@ end
 
 local PROGRESS_MS = 250
 
--- Says how far an effect is, as often as it is told or 4 times a second, and once when all is done.
+-- Says how far an effect is, as often as it is told or 4 times a second, and once when all of a unit is done.
 local function progress_of(scope)
-    local said, whole = -PROGRESS_MS, false
+    local said, whole = -PROGRESS_MS, nil
     return function(done, total, unit, beside)
-        local now, all = host.mono(), done == total
-        if now - said >= PROGRESS_MS or (all and not whole) then
+        local now, all = host.mono(), done == total and (unit or "")
+        if now - said >= PROGRESS_MS or (all and whole ~= all) then
             said, whole = now, all
             host.say("progress", scope.key, { done = done, total = total, unit = unit, beside = beside })
         end
