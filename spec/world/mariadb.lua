@@ -82,7 +82,7 @@ end
 function Server:sql(text, database)
     local result = process.run {
         "mariadb", "--no-defaults", "--batch", "--skip-column-names", "--default-character-set=utf8mb4",
-        "--user=root", "--socket=" .. self.socket, database, input = text, timeout = 60,
+        "--user=root", "--socket=" .. self.socket, database, input = text, timeout = 300,
     }
     if result.code ~= 0 then
         error("mariadb: " .. result.err, 2)
