@@ -114,7 +114,7 @@ end
 
 -- Waits until fn() is truthy and returns it; fails the test with `what` when the time is up.
 function t.eventually(what, fn, timeout)
-    local result = process.turn_until(fn, timeout or 10)
+    local result = process.turn_until(fn, timeout)
     if not result then
         error("in vain: " .. what, 2)
     end

@@ -159,7 +159,7 @@ function Server:sql(text, database)
     local result = process.run {
         M.programs() .. "/psql", "--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1",
         "--host=" .. self.socket, "--port=" .. self.port, "--username=" .. self.superuser,
-        "--dbname=" .. (database or self.database), input = text, timeout = 60,
+        "--dbname=" .. (database or self.database), input = text, timeout = 300,
         env = { PGOPTIONS = false, PGCLIENTENCODING = "UTF8", PGSSLMODE = false },
     }
     if result.code ~= 0 then

@@ -5,6 +5,9 @@ local cleanup = require "spec.world.cleanup"
 
 local M = {}
 
+-- Seconds until what does not happen counts as hung: long, so that a busy machine is not taken for one.
+local HANGS_S = 60
+
 local Process = {}
 Process.__index = Process
 
@@ -22,7 +25,7 @@ end
 
 -- Turns the loop until ready() is truthy; what it returned, or nil when the time is up.
 function M.turn_until(ready, timeout)
-    local deadline = uv.hrtime() + (timeout or 10) * 1e9
+    local deadline = uv.hrtime() + (timeout or HANGS_S) * 1e9
     local alarm = uv.new_timer()
     alarm:start(20, 20, function() end) -- ready() may look at more than this loop's events
     local result = ready()
@@ -96,7 +99,7 @@ end
 
 -- Waits for its end and for the end of its output; an error if it does not come.
 function Process:wait(timeout)
-    timeout = timeout or 30
+    timeout = timeout or 3 * HANGS_S
     if not M.turn_until(function() return self.code and self.open == 0 end, timeout) then
         self:kill("sigkill")
         error(("still running, or its output still open, after %g s: %s\n%s%s"):format(timeout, self.command,
