@@ -3,6 +3,7 @@ local t = require "spec.helper"
 local play = require "spec.modules.migrate_play"
 local alembic = require "spec.world.alembic"
 local postgres = require "spec.world.postgres"
+local proxy = require "spec.world.proxy"
 
 local WORLDS = {
     mysql = {
@@ -44,9 +45,10 @@ for name, world in pairs(WORLDS) do
             alembic.revision(folder, "aa01", nil, [[op.execute("ALTER TABLE clients ADD COLUMN plan TEXT")]])
         end)
 
-        local function migrate(more, variables)
+        local function migrate(more, variables, url)
             return ([[return migrate("migrate", { tool = "alembic", db = db, backup = backup, command = { %q },
-                env = { %s DATABASE_URL = cfg.DATABASE_URL }, %s })]]):format(alembic.python, variables or "", more)
+                env = { %s DATABASE_URL = %s }, %s })]]):format(alembic.python, variables or "",
+                url and ("%q"):format(url) or "cfg.DATABASE_URL", more)
         end
 
         it("is begun again when the server has given it up, and not before", function()
@@ -76,16 +78,19 @@ for name, world in pairs(WORLDS) do
 
         it("is ended when its time is up, on the server too", function()
             local holder
+            local between = proxy.start(server.port)
+            between.keeps = true -- else MariaDB may have ended it first
             local run = play.start(server:url(), [[
                 step("wait", function() sh.run "touch backed-up; until test -e held; do sleep 0.02; done" end)
-                ]] .. migrate 'timeout = "3s", lock_timeout = "10m"', { folder = folder })
+                ]] .. migrate('timeout = "8s", lock_timeout = "10m"', nil, (server:url():gsub(":%d+/", ":" .. between.port .. "/"))),
+                { folder = folder })
             t.eventually("the backup is made", function() return t.exists(folder .. "/backed-up") end, 30)
             holder = world.hold(server)
             t.write(folder .. "/held", "")
             t.eventually("the migration waits", function() return server:sql(world.others, "app") ~= "0" end, 30)
             run.host:wait(60)
             local ended = play.read(t.digest_events(run.host))
-            assert.matches("still running after 3s and was ended", ended.problem.message)
+            assert.matches("still running after 8s and was ended", ended.problem.message)
             assert.matches("ended on the server, since it was still at work: ALTER TABLE clients", ended.problem.message)
             assert.matches("not applied: aa01", ended.problem.message)
             t.eventually("nobody is in the way", function() return server:sql(world.others, "app") == "0" end, 10)

@@ -62,6 +62,23 @@ local STATUS = {
     end,
 }
 
+-- What tells whether two templates are the same, however their JSON is ordered.
+local function canonical(template)
+    local parts = {}
+    local function walk(value, path)
+        if type(value) == "table" then
+            local keys = {}
+            for key in pairs(value) do keys[#keys + 1] = key end
+            table.sort(keys)
+            for _, key in ipairs(keys) do walk(value[key], path .. "/" .. key) end
+        else
+            parts[#parts + 1] = path .. "=" .. tostring(value)
+        end
+    end
+    walk(template, "")
+    return table.concat(parts, "\n")
+end
+
 -- A stateful set or a daemon set: { object, revisions }, and what its controller does after a change.
 local function controlled(kind, name, spec)
     local labels = { app = name }
@@ -71,14 +88,14 @@ local function controlled(kind, name, spec)
     local set = { object = { kind = kind, apiVersion = "apps/v1", spec = spec, metadata = { name = name, namespace = "default",
         uid = "u-" .. name, generation = 0, labels = labels } }, revisions = {}, pods = {} }
     function set.reconcile()
-        local text = json.encode(set.object.spec.template, { keyorder = { "metadata", "spec" } })
+        local text = canonical(set.object.spec.template)
         local newest, found = 0, nil
         for _, one in ipairs(set.revisions) do
             newest = math.max(newest, one.revision)
             found = one.text == text and one or found
         end
         if not found then
-            local template = json.decode(text)
+            local template = json.decode(json.encode(set.object.spec.template))
             template["$patch"] = "replace"
             found = { text = text, kind = "ControllerRevision", apiVersion = "apps/v1", data = { spec = { template = template } },
                 metadata = { name = ("%s-%d"):format(name, #set.revisions + 1), namespace = "default", labels = labels,
@@ -108,24 +125,10 @@ end
 function M.start()
     local self
     local hashes = 0
-    local keyed = { keyorder = { "metadata", "spec" } }
-
     local function template_text()
-        local copy = json.decode(json.encode(self.deployment.spec.template, keyed))
+        local copy = json.decode(json.encode(self.deployment.spec.template))
         copy.metadata.labels["pod-template-hash"] = nil
-        local parts = {}
-        local function walk(value, path)
-            if type(value) == "table" then
-                local keys = {}
-                for key in pairs(value) do keys[#keys + 1] = tostring(key) end
-                table.sort(keys)
-                for _, key in ipairs(keys) do walk(value[key] == nil and value[tonumber(key)] or value[key], path .. "/" .. key) end
-            else
-                parts[#parts + 1] = path .. "=" .. tostring(value)
-            end
-        end
-        walk(copy, "")
-        return table.concat(parts, "\n")
+        return canonical(copy)
     end
 
     -- What the controllers do after a change.

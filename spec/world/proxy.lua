@@ -6,7 +6,7 @@ local M = {}
 
 -- watch(bytes, to_server) is called with what passes, and may return "cut" (both sides are closed, the bytes are lost),
 -- "deliver" (they are delivered, then both sides are closed) or "hold" (nothing passes any more, both sides stay open).
--- Returns { port, connections (how many there were) }.
+-- Returns { port, connections (how many there were), keeps = true: the server does not learn that its client is gone }.
 function M.start(port, watch)
     local proxy = { connections = 0 }
     local upstream = {} -- client → { socket, early = bytes that came before it was connected, held }
@@ -67,7 +67,9 @@ function M.start(port, watch)
                 end
             end)
         elseif not bytes then
-            close(link.server)
+            if not proxy.keeps then
+                close(link.server)
+            end
         elseif link.early then
             link.early[#link.early + 1] = bytes
         else
