@@ -236,7 +236,7 @@ function M.start(job)
     if job.shape == "clone" then
         start_clone(job)
     else
-        own.snapshot = snapshots.open(job, job.name)
+        own.snapshot = unless_locked(job, function() return snapshots.open(job, job.name) end)
         own.snapshot_id = own.snapshot.id
         job.locked_ms = 0
         if job.shape == "parallel" then

@@ -169,8 +169,7 @@ local function sequence_values(connection, sequences, from, to)
     return rows(connection, table.concat(selects, " UNION ALL "))
 end
 
---- { name = last }
-function M.sequences(connection, sequences)
+local function values(connection, sequences)
     local found = {}
     for from = 1, #sequences, BATCH do
         for _, row in ipairs(sequence_values(connection, sequences, from, math.min(from + BATCH - 1, #sequences))) do
@@ -180,16 +179,23 @@ function M.sequences(connection, sequences)
     return found
 end
 
+--- { name = last }, as they stand now: no snapshot holds them. What they stood at before a dump began is what its copy stands
+--- at, or less.
+function M.sequences(connection, version)
+    return values(connection, rows(connection, catalog.statements(version).sequences))
+end
+
 -- ---- the whole ----
 
---- All but the rows: { tables = { name = { definition } }, objects, sequences, large_objects }.
-function M.frame(connection, version)
+--- All but the rows: { tables = { name = { definition } }, objects, sequences, large_objects }. `stood`: what M.sequences
+--- found, or nil: they are looked up now.
+function M.frame(connection, version, stood)
     local definitions, objects, sequences = M.definitions(connection, version)
     local tables = {}
     for key, definition in pairs(definitions) do
         tables[key] = { rows = 0, hash = "", definition = definition }
     end
-    return { tables = tables, objects = objects, sequences = M.sequences(connection, sequences),
+    return { tables = tables, objects = objects, sequences = stood or values(connection, sequences),
         large_objects = M.large_objects(connection) }
 end
 

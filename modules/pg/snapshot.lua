@@ -4,12 +4,20 @@ local native, rt, lib = ...
 local shared, databases, fingerprint = rt.native("database"), lib.databases, lib.fingerprint
 local M = {}
 
---- Opens a snapshot that others can join: { id, version, connection, database, job }. It lasts as long as the session.
+--- Opens a snapshot that others can join: { id, version, sequences, connection, database, job }. It lasts as long as the
+--- session. `sequences`: as they stood when it was opened.
 function M.open(job, database)
-    local connection = databases.connect(job, database)
-    local version = fingerprint.begin(connection)
-    return { job = job, database = database, connection = connection, version = version,
-        id = databases.value(connection, "SELECT pg_export_snapshot()") }
+    local snapshot = { job = job, database = database, connection = databases.connect(job, database) }
+    local ok, err = pcall(function()
+        snapshot.version = fingerprint.begin(snapshot.connection)
+        snapshot.id = databases.value(snapshot.connection, "SELECT pg_export_snapshot()")
+        snapshot.sequences = fingerprint.sequences(snapshot.connection, snapshot.version)
+    end)
+    if not ok then
+        M.close(snapshot)
+        error(err, 0)
+    end
+    return snapshot
 end
 
 function M.close(snapshot)
@@ -28,7 +36,7 @@ end
 
 --- The fingerprint of a snapshot, by `sessions` at once. each(done, total) is called after each table.
 function M.fingerprint(snapshot, sessions, each)
-    local found = fingerprint.frame(snapshot.connection, snapshot.version)
+    local found = fingerprint.frame(snapshot.connection, snapshot.version, snapshot.sequences)
     local tables = fingerprint.tables(snapshot.connection, snapshot.version) -- the largest first
     local taken, done = 0, 0
     local function work(connection)
