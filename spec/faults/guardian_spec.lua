@@ -25,7 +25,7 @@ local function start(verb)
     local run = { folder = folder, state = folder .. "/state" }
     run.host = t.start_host { path, state = run.state, cwd = folder }
     t.eventually("the command runs", function()
-        return t.exists(folder .. "/ran") and ledger(run):find("pid %S+ %d+ %d+\n")
+        return t.exists(folder .. "/ran") and t.read(folder .. "/ran") == "ran\n" and ledger(run):find("pid %S+ %d+ %d+\n")
     end)
     run.command = tonumber(ledger(run):match("pid %S+ (%d+)"))
     run.guardian = tonumber(ledger(run):match("guardian (%d+)"))
