@@ -4,7 +4,6 @@ local t = require "spec.helper"
 local chain = require "spec.faults.chain"
 local play = require "spec.modules.pg_backup_play"
 local proxy = require "spec.world.proxy"
-local process = require "spec.world.process"
 
 local uv = require "luv"
 
@@ -129,6 +128,7 @@ describe("a swap of pg's", function()
 
     it("is old or new when the server is killed at any message, and new when it was resumed", function()
         local whole = server
+        t.finally(function() server = whole end)
         server = t.postgres() -- what is started in a test ends with it
         local _, _, messages = run(function() end)
         local every, first = chain.pace(15)
@@ -139,23 +139,24 @@ describe("a swap of pg's", function()
                     return "hold"
                 end
             end)
-            server:up()
+            if server.process.code then -- one run has a message more than another
+                server:up()
+            end
             if host.code == 0 then
                 assert.equal("good50", content())
             else
                 resumed(command, moment)
             end
         end
-        server = whole
     end)
 
-    -- The milliseconds for which clients that connect over and over were turned away.
-    local function gap()
+    -- For how long, spec/bench measures.
+    it("turns reconnecting clients away and lets them in again", function()
         fresh()
         server:sql("GRANT ALL ON t TO PUBLIC")
         local body = "user\0postgres\0database\0app\0\0"
         local startup = string.pack(">I4I4", #body + 8, 196608) .. body
-        local refused, answered, first, last = {}, 0, nil, nil
+        local refused, answered, turned_away = {}, 0, 0
         local going = true
         -- Connects, is let in or turned away, and begins anew.
         local function client()
@@ -165,8 +166,8 @@ describe("a swap of pg's", function()
                     return
                 end
                 if why then
-                    refused[why] = (refused[why] or 0) + 1
-                    first, last = first or uv.hrtime(), uv.hrtime()
+                    refused[why] = true
+                    turned_away = turned_away + 1
                 else
                     answered = answered + 1
                 end
@@ -197,23 +198,15 @@ describe("a swap of pg's", function()
         local path, folder = t.playbook(PLAYBOOK)
         local result = t.host { path, cwd = folder, state = folder .. "/state",
             env = { DATABASE_URL = server:url("app", "postgres") }, timeout = 60 }
-        process.turn_until(function() return answered > 10 and uv.hrtime() > (last or 0) + 3e8 end, 5)
+        local before = answered
+        t.eventually("they are let in", function() return answered > before + 10 end)
         going = false
         assert.equal(0, result.code, result.out .. result.err)
-        assert.is_true(answered > 100, answered .. " answers")
-        assert.is_truthy(first, "nobody was turned away: nothing was measured")
-        assert.equal("good50", content())
-        return (last - first) / 1e6
-    end
-
-    it("turns reconnecting clients away for less than 200 ms", function()
-        local least = math.huge
-        for _ = 1, 3 do -- the machine may be busy with something else
-            least = math.min(least, gap())
-            if least < 200 then
-                return
-            end
+        assert.is_true(turned_away > 0, "nobody was turned away: nothing was tried")
+        for why in pairs(refused) do
+            assert.is_truthy(why:find "not currently accepting connections" or why:find "does not exist"
+                or why:find "terminating connection", why)
         end
-        assert.is_true(least < 200, least .. " ms")
+        assert.equal("good50", content())
     end)
 end)
