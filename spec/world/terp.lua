@@ -118,7 +118,9 @@ end
 
 -- True if no file of the state folder holds the text.
 function terp.unknown_to_state(text)
-    return t.run { "grep", "-rqF", text, here .. "/state" }.code == 1
+    local result = t.run { "grep", "-rqF", "-e", text, here .. "/state" } -- a token may begin with a dash
+    assert(result.code < 2, result.err)
+    return result.code == 1
 end
 
 return terp
