@@ -74,7 +74,7 @@ describe("http and a host that dies while a request is under way", function()
         end
         local state = t.temp()
         local host = t.start_host { path, state = state, cwd = folder }
-        local left = t.eventually("the beginning of a file", temporary)
+        local left = t.eventually("the beginning of a file", function() return seen == 1 and temporary() end)
         host:kill("sigkill")
         host:wait()
         assert.equal(left, temporary())
