@@ -80,10 +80,10 @@ for name, world in pairs(WORLDS) do
             local holder
             local between = proxy.start(server.port)
             between.keeps = true -- else MariaDB may have ended it first
+            local url = server:url():gsub(":%d+/", ":" .. between.port .. "/")
             local run = play.start(server:url(), [[
                 step("wait", function() sh.run "touch backed-up; until test -e held; do sleep 0.02; done" end)
-                ]] .. migrate('timeout = "8s", lock_timeout = "10m"', nil, (server:url():gsub(":%d+/", ":" .. between.port .. "/"))),
-                { folder = folder })
+                ]] .. migrate('timeout = "8s", lock_timeout = "10m"', nil, url), { folder = folder })
             t.eventually("the backup is made", function() return t.exists(folder .. "/backed-up") end, 30)
             holder = world.hold(server)
             t.write(folder .. "/held", "")
