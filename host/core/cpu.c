@@ -1,5 +1,6 @@
 #include "core/cpu.h"
 
+#include "core/event.h"
 #include "core/luaerror.h"
 
 #include <signal.h>
@@ -37,6 +38,12 @@ static void hook(lua_State *L, lua_Debug *ar)
     lua_error(L);
 }
 
+static void complain(const char *text)
+{
+    if (write(STDERR_FILENO, text, strlen(text)) < 0)
+        _exit(8);
+}
+
 static void on_signal(int number)
 {
     (void)number;
@@ -46,11 +53,14 @@ static void on_signal(int number)
     int times = atomic_fetch_add(&fired, 1) + 1;
     lua_sethook(L, hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
     if (times >= FATAL_TIMES) {
-        static const char text[] =
-            "rollouthost: the playbook's Lua does not come back (a pattern match over a long text?). "
-            "The run is kept: mend the playbook or resume\n";
-        if (write(STDERR_FILENO, text, sizeof text - 1) < 0)
-            _exit(8);
+        const char *key =
+            rh_event_held_begin(); /* what is shown tells no more than the turn before */
+        complain("rollouthost: the playbook's Lua does not come back");
+        complain(key ? " from \"" : "");
+        complain(key ? key : "");
+        complain(key ? "\"" : "");
+        complain(
+            " (a pattern match over a long text?). The run is kept: mend the playbook or resume\n");
         _exit(8);
     }
 }

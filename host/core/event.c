@@ -79,6 +79,15 @@ void rh_event_release(void)
     held.first = NULL;
 }
 
+const char *rh_event_held_begin(void)
+{
+    const char *key = NULL;
+    for (const struct held *one = held.first; one; one = one->next)
+        if (strstr(one->event.type, ".begin"))
+            key = one->event.key;
+    return key;
+}
+
 void rh_event_say(const char *type, const char *key, const char *payload)
 {
     if (!count)

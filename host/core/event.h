@@ -22,6 +22,8 @@ void rh_event_emit(const rh_event *event);
  * undo, or is asked what another process cannot find in the journal yet. */
 void rh_event_hold(void);
 void rh_event_release(void);
+/* The key of what began last and is not shown yet, or NULL. For a signal's handler, too. */
+const char *rh_event_held_begin(void);
 /* An ephemeral event; `payload` is masked here. */
 void rh_event_say(const char *type, const char *key, const char *payload);
 
